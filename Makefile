@@ -1,0 +1,70 @@
+# Tidegate's commands. `make` alone lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+CONFIG ?= serve_config.yaml
+# cpu or gpu; as .venv is, unless told otherwise.
+PROFILE ?= $(or $(shell cat .venv/.install/profile 2>/dev/null),cpu)
+# The interpreter to make .venv with; empty: the first suitable one on PATH.
+PYTHON ?=
+# More for pytest or a benchmark, as in: make test ARGS='-k router'
+ARGS ?=
+UPGRADE ?=
+
+BIN := .venv/bin
+# Unit tests first: they are the quickest to say that something is wrong.
+TESTS = $(wildcard tests/unit tests/engine tests/cluster)
+
+.PHONY: help
+help: ## list the commands
+	@echo 'usage: make COMMAND [VARIABLE=value ...]'
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo 'variables: CONFIG=$(CONFIG) PROFILE=$(PROFILE) PYTHON=$(PYTHON) ARGS=$(ARGS)'
+
+.PHONY: serve
+serve: install ## install what is missing, then run the service in CONFIG
+	@exec $(BIN)/python -m deployments.start --config $(CONFIG)
+
+.PHONY: test
+test: check ## install what is missing, then check and run every test
+	@exec $(BIN)/python -m pytest $(TESTS) $(ARGS)
+
+.PHONY: unit
+unit: install-dev ## the unit tests alone: no engine, no cluster
+	@exec $(BIN)/python -m pytest tests/unit $(ARGS)
+
+.PHONY: check
+check: install-dev ## format, lint, types, layers
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+.PHONY: format
+format: install-dev ## format the code and apply the linter's safe fixes
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+.PHONY: bench-gateway
+bench-gateway: install-dev ## measure the gateway against vllm serve
+	@exec $(BIN)/python -m benchmarks.gateway $(ARGS)
+
+.PHONY: install
+install: ## bring .venv to the lock file of PROFILE
+	@PYTHON='$(PYTHON)' scripts/install.sh '$(PROFILE)'
+
+.PHONY: install-dev
+install-dev: ## the same, with the development tools
+	@PYTHON='$(PYTHON)' scripts/install.sh '$(PROFILE)' dev
+
+.PHONY: lock
+lock: ## resolve pyproject.toml into requirements/*.lock; UPGRADE=1 for newest versions
+	@scripts/lock.sh '$(or $(PYTHON),python3)' '$(UPGRADE)'
+
+.PHONY: clean
+clean: ## remove .venv, caches and build output
+	@rm -rf .venv .venv.stale build dist *.egg-info .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,116 @@
+"""Request bodies: bounded, strictly parsed, and without the fields that only we may set."""
+
+from typing import Any
+
+import msgspec
+
+from app.errors import InvalidJson, InvalidRequest
+
+RESERVED_FIELDS = (
+    "cache_salt",
+    "priority",
+    "kv_transfer_params",
+    "ec_transfer_params",
+    "vllm_xargs",
+    "request_id",
+    "mm_processor_kwargs",
+    "media_io_kwargs",
+    "session_id",
+    "data_parallel_rank",
+    "kv_hints",
+)
+"""Fields of vLLM's that would reach past admission; a client's values for them are dropped."""
+
+RESERVED_HEADERS = frozenset(
+    {
+        b"x-vllm-priority",
+        b"x-data-parallel-rank",
+        b"x-session-id",
+        b"x-request-disconnect-disabled",
+        b"x-request-timeout-seconds",
+        b"serve_multiplexed_model_id",
+    }
+)
+"""Headers of vLLM's and Ray Serve's that clients may not use to steer the service."""
+
+REFUSED_FIELDS = {
+    "use_beam_search": "beam search is not served; use n and temperature",
+    "prompt_embeds": "prompts are text or token ids, not embeddings",
+    "logits_processors": "custom logits processors are not served",
+    "background": "background responses are not served; stream instead",
+    "previous_response_id": "responses are not kept; send the conversation in `input`",
+}
+"""Fields whose effect is not served at all; setting one is an error, not silently ignored."""
+
+_decoder = msgspec.json.Decoder()
+
+
+def parse(body: bytes, *, max_messages: int, max_n: int) -> dict[str, Any]:
+    """The JSON object in a request's body, without reserved fields.
+
+    Args:
+        body: the whole body.
+        max_messages: the most entries in `messages` or `input`.
+        max_n: the most answers (`n`, `best_of`) to one request.
+
+    Raises:
+        InvalidJson: the body is not UTF-8 or not JSON (NaN and Infinity are not JSON).
+        InvalidRequest: it is not an object, or a field is over its limit or not served.
+    """
+    try:
+        data = _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidJson(f"the body is not valid JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise InvalidRequest('the body must be a JSON object, such as {"model": ...}')
+    for field in RESERVED_FIELDS:
+        data.pop(field, None)
+    for field, way_out in REFUSED_FIELDS.items():
+        if data.get(field):
+            raise InvalidRequest(f"{field}: {way_out}", param=field)
+    _limit_messages(data, max_messages)
+    for field in ("n", "best_of"):
+        value = data.get(field)
+        if isinstance(value, int) and not 1 <= value <= max_n:
+            raise InvalidRequest(
+                f"{field} is {value}; it must be between 1 and {max_n}", param=field
+            )
+    return data
+
+
+def _limit_messages(data: dict[str, Any], most: int) -> None:
+    for field in ("messages", "input"):
+        entries = data.get(field)
+        if isinstance(entries, list) and len(entries) > most:
+            raise InvalidRequest(
+                f"{field} has {len(entries)} entries; the most is {most}: join or drop some",
+                param=field,
+            )
+    if data.get("messages") == []:
+        raise InvalidRequest("messages is empty; send at least one message", param="messages")
+    prompts = data.get("prompt")
+    # A list of numbers is one prompt, as token ids.
+    if isinstance(prompts, list) and len(prompts) > most and not isinstance(prompts[0], int):
+        raise InvalidRequest(f"prompt has {len(prompts)} entries; the most is {most}", param="prompt")
+
+
+def text_of(data: dict[str, Any]) -> str:
+    """All the text of a request that came from outside, for the classifier to judge."""
+    parts: list[str] = []
+    for field in ("messages", "input", "prompt", "instructions", "suffix", "tools"):
+        if field in data:
+            _collect(data[field], parts)
+    return "\n".join(parts)
+
+
+def _collect(value: Any, parts: list[str]) -> None:
+    """Every string within a JSON value, in order; iterative, since nesting is the client's."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            parts.append(item)
+        elif isinstance(item, dict):
+            stack.extend(reversed(item.values()))
+        elif isinstance(item, list) and not (item and isinstance(item[0], int)):
+            stack.extend(reversed(item))

@@ -1,0 +1,36 @@
+"""The ``tidegate`` command: checks configurations and speaks to a running service.
+
+This package owns the command line and how results look in a terminal. It must not know anything
+that the service or ``app.config`` does not tell it, and it starts in a blink: what a single command
+needs is imported there, and neither ray nor vllm is ever.
+
+Exit codes: 0, all is well; 1, what was asked about is not (an invalid configuration, a service that
+is not ready, an error answer); 2, the file cannot be read, the service cannot be reached, or the
+command line is wrong.
+"""
+
+import typer
+
+from app.cli import config, service
+
+app = typer.Typer(
+    name="tidegate",
+    help="Check configurations of a Tidegate fleet, and speak to a running one.",
+    epilog="""Examples:
+
+    \b
+      tidegate config check serve_config.yaml
+      tidegate status
+      tidegate chat "What is a tide gate?" --stream""",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(config.app, name="config")
+app.add_typer(service.app)
+
+
+def main() -> None:
+    """Run the command."""
+    app(prog_name="tidegate")

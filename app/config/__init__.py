@@ -1,0 +1,58 @@
+"""Everything under ``args:`` in serve_config.yaml, as frozen models, validated across fields.
+
+This package owns what may be configured, what is refused, and how a refusal reads: the path in
+the file, the offending value, the limit and the way out. It must not act on any of it: where a
+replica is placed follows in ``app.placement``, what is built from it in ``app.main``.
+
+``types`` holds the scalars, ``pools``, ``service`` and ``fleet`` the models, ``checks`` the rules
+that span fields, ``explain`` turns pydantic's findings into ours, ``load`` reads files.
+"""
+
+from app.config.fleet import Deployed, FleetConfig, ModelConfig, ZoneConfig
+from app.config.load import IMPORT_PATH, config_schema, load_config, parse_config
+from app.config.pools import (
+    MARKET_LABEL,
+    EngineConfig,
+    MarketConfig,
+    PoolConfig,
+    ResourceConfig,
+)
+from app.config.service import (
+    AccessConfig,
+    BreakerConfig,
+    ClassifierConfig,
+    ExpectedOutputConfig,
+    GatewayConfig,
+    RoutingConfig,
+)
+from app.config.types import Device, Executor, Isolation, Market, OnUnavailable, ZoneName
+from app.routing.size_class import SizeClass
+
+__all__ = [
+    "IMPORT_PATH",
+    "MARKET_LABEL",
+    "AccessConfig",
+    "BreakerConfig",
+    "ClassifierConfig",
+    "Deployed",
+    "Device",
+    "EngineConfig",
+    "Executor",
+    "ExpectedOutputConfig",
+    "FleetConfig",
+    "GatewayConfig",
+    "Isolation",
+    "Market",
+    "MarketConfig",
+    "ModelConfig",
+    "OnUnavailable",
+    "PoolConfig",
+    "ResourceConfig",
+    "RoutingConfig",
+    "SizeClass",
+    "ZoneConfig",
+    "ZoneName",
+    "config_schema",
+    "load_config",
+    "parse_config",
+]

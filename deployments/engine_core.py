@@ -1,0 +1,151 @@
+"""vLLM's EngineCore in a thread of the replica, its outputs handed to a callback.
+
+vLLM parts a server into a front end (rendering, detokenising, the OpenAI API) and an engine core
+behind a message queue. Tidegate keeps that seam and moves it onto the network: the front end runs
+in the gateways, the core here. `EngineCoreProc` brings the busy loop, aborts, pausing, utilities
+and executor failures; only its sockets are replaced.
+"""
+
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+from vllm.config import VllmConfig
+from vllm.v1.engine import EngineCoreOutputs, EngineCoreRequest, EngineCoreRequestType
+from vllm.v1.engine.core import EngineCoreProc, EngineShutdownState
+from vllm.v1.engine.utils import EngineZmqAddresses
+from vllm.v1.executor import Executor
+
+Emit = Callable[[int, EngineCoreOutputs], None]
+
+
+class _Outlet:
+    """Stands where EngineCoreProc has a queue to its output socket's thread: emits at once."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+
+    def put_nowait(self, item: tuple[int, EngineCoreOutputs] | bytes) -> None:
+        if not isinstance(item, bytes):
+            self._emit(*item)
+
+
+class StreamedEngineCore(EngineCoreProc):
+    """An EngineCore that is fed by method calls and emits its outputs from its own thread.
+
+    Args:
+        vllm_config: the engine's configuration.
+        executor_class: vLLM's executor for it (in-process, multiprocess or Ray).
+        emit: called on the engine's thread with (client index, outputs) after each step.
+    """
+
+    def __init__(self, vllm_config: VllmConfig, executor_class: type[Executor], emit: Emit) -> None:
+        super().__init__(
+            vllm_config,
+            local_client=True,
+            handshake_address="",
+            executor_class=executor_class,
+            log_stats=False,
+        )
+        self.output_queue = _Outlet(emit)
+
+    @contextmanager
+    def _perform_handshakes(
+        self, *args: Any, **kwargs: Any
+    ) -> Generator[EngineZmqAddresses, None, None]:
+        # There is no front end to shake hands with: gateways come and go while the core runs.
+        yield EngineZmqAddresses(inputs=[], outputs=[])
+
+    def process_input_sockets(
+        self,
+        input_addresses: list[str],
+        coord_input_address: str | None,
+        identity: bytes,
+        ready_event: threading.Event,
+    ) -> None:
+        """Replaces the thread that reads ZMQ: requests arrive by `submit` and `cancel`."""
+        ready_event.set()
+
+    def process_output_sockets(self, *args: Any) -> None:
+        """Replaces the thread that writes ZMQ: outputs leave by `emit`."""
+
+    def submit(self, request: EngineCoreRequest) -> None:
+        """Queues a request; safe from any one thread (it hashes blocks and compiles grammars)."""
+        self.input_queue.put_nowait(
+            (EngineCoreRequestType.ADD, self.preprocess_add_request(request))
+        )
+
+    def cancel(self, request_ids: list[str]) -> None:
+        """Aborts requests, whether queued, running or unknown."""
+        # Both queues, as vLLM does: the first is read in the middle of a step, the second keeps
+        # the order with requests not yet added.
+        self.aborts_queue.put_nowait(request_ids)
+        self.input_queue.put_nowait((EngineCoreRequestType.ABORT, request_ids))
+
+    def stop(self) -> None:
+        """Asks the busy loop to end; what still runs is aborted."""
+        self.shutdown_state = EngineShutdownState.REQUESTED
+        self.input_queue.put_nowait((EngineCoreRequestType.WAKEUP, None))
+
+
+class EngineThread:
+    """Builds the core on a thread of its own and runs it there until it is stopped or dies.
+
+    Args:
+        vllm_config: the engine's configuration.
+        emit: see `StreamedEngineCore`.
+        on_death: called on the engine's thread with the error that ended the busy loop.
+    """
+
+    def __init__(
+        self,
+        vllm_config: VllmConfig,
+        emit: Emit,
+        on_death: Callable[[BaseException], None],
+    ) -> None:
+        self._config = vllm_config
+        self._emit = emit
+        self._on_death = on_death
+        self._ready = threading.Event()
+        self._error: BaseException | None = None
+        self._core: StreamedEngineCore | None = None
+        self._thread = threading.Thread(target=self._run, name="engine-core", daemon=True)
+
+    def start(self) -> StreamedEngineCore:
+        """Blocks until the engine is loaded.
+
+        Raises:
+            BaseException: whatever kept the engine from loading.
+        """
+        self._thread.start()
+        self._ready.wait()
+        if self._error is not None:
+            raise self._error
+        assert self._core is not None
+        return self._core
+
+    def _run(self) -> None:
+        try:
+            core = StreamedEngineCore(self._config, Executor.get_class(self._config), self._emit)
+        except BaseException as error:  # noqa: BLE001 - raised again where `start` waits
+            self._error = error
+            self._ready.set()
+            return
+        self._core = core
+        self._ready.set()
+        try:
+            core.run_busy_loop()
+        except SystemExit:
+            pass
+        except BaseException as error:  # noqa: BLE001 - whatever it was, the engine is dead
+            self._on_death(error)
+        finally:
+            core.shutdown()
+
+    def stop(self, timeout_s: float) -> bool:
+        """Ends the engine; True if its thread has ended within the time."""
+        if self._core is not None:
+            self._core.stop()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()

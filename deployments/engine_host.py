@@ -1,0 +1,256 @@
+"""One engine, served to any number of gateways: the state between the wire and the core."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+from vllm.config import VllmConfig
+from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs, EngineCoreRequest
+from vllm.v1.serial_utils import MsgpackDecoder, MsgpackEncoder
+
+from app.errors import EngineLost, InternalError, NoCapacity, ZoneMismatch
+from deployments.engine_core import EngineThread
+from deployments.messages import Load, Refusal, Submission, encode
+from deployments.wire import Connection, Endpoint, Kind, StreamServer
+
+REPORT_INTERVAL_S = 1.0
+DRAIN_POLL_S = 0.05
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Live:
+    """A request in the engine: whose it is and how many tokens it still stands for."""
+
+    client: int
+    tokens: int
+
+
+class EngineHost:
+    """Carries one engine core and its stream server.
+
+    Requests of another zone are refused here, whatever a gateway believes; the check stands in
+    front of the only way into the core.
+
+    Args:
+        vllm_config: the engine's configuration.
+        zone: the zone this engine belongs to.
+        on_violation: called with the zone named by a request that was refused for it.
+    """
+
+    def __init__(
+        self,
+        vllm_config: VllmConfig,
+        zone: str,
+        on_violation: Callable[[str], None] = lambda zone: None,
+    ) -> None:
+        self._zone = zone
+        self._on_violation = on_violation
+        self._loop = asyncio.get_running_loop()
+        self._thread = EngineThread(vllm_config, self._emit, self._died)
+        self._server = StreamServer(
+            self._frame, self._disconnected, self._writable, self._connected
+        )
+        self._clients: dict[int, Connection] = {}
+        self._index: dict[Connection, int] = {}
+        self._next_client = 0
+        self._live: dict[str, _Live] = {}
+        # What the engine's thread has produced and the loop has not yet sent, by client.
+        self._pending: dict[int, list[EngineCoreOutput]] = {}
+        self._lock = threading.Lock()
+        self._flush_due = False
+        self._encoder = MsgpackEncoder()
+        self._decoder = MsgpackDecoder(EngineCoreRequest)
+        self._draining = False
+        self._death: BaseException | None = None
+        self._reporter: asyncio.Task[None] | None = None
+        self._prefilled = 0
+        self._decoded = 0
+        self._reported_at = time.monotonic()
+        self._rates = (0.0, 0.0)
+
+    async def start(self, host: str) -> Endpoint:
+        """Loads the engine and listens on an address of this node.
+
+        Raises:
+            BaseException: whatever kept the engine from loading.
+        """
+        self._core = await self._loop.run_in_executor(None, self._thread.start)
+        endpoint = await self._server.start(host)
+        self._reporter = self._loop.create_task(self._report_forever())
+        return endpoint
+
+    @property
+    def live_requests(self) -> int:
+        """Requests queued or running in the engine."""
+        return len(self._live)
+
+    def check(self) -> None:
+        """Raises EngineLost if the engine has died."""
+        if self._death is not None:
+            raise EngineLost(f"the engine died: {type(self._death).__name__}: {self._death}")
+
+    def load(self, client: int | None = None) -> Load:
+        """The engine's load; tokens outstanding are those of all clients but the one given."""
+        waiting, running = self._core.scheduler.get_request_counts()[::-1]
+        foreign = sum(live.tokens for live in self._live.values() if live.client != client)
+        usage = self._core.scheduler.get_kv_cache_usage()
+        return Load(foreign, waiting, running, usage, *self._rates)
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Takes no new requests and waits for those it has; True if none is left."""
+        self._draining = True
+        deadline = self._loop.time() + timeout_s
+        while self._live and self._death is None and self._loop.time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(DRAIN_POLL_S)
+        return not self._live
+
+    async def close(self, timeout_s: float = 10.0) -> None:
+        """Ends the engine and every stream."""
+        self._draining = True
+        if self._reporter is not None:
+            self._reporter.cancel()
+        await self._server.close()
+        await self._loop.run_in_executor(None, self._thread.stop, timeout_s)
+
+    # From the wire, on the loop.
+
+    def _connected(self, connection: Connection) -> None:
+        self._next_client += 1
+        self._clients[self._next_client] = connection
+        self._index[connection] = self._next_client
+        connection.send(Kind.LOAD, [encode(self.load(self._next_client))])
+
+    def _disconnected(self, connection: Connection) -> None:
+        client = self._index.pop(connection)
+        del self._clients[client]
+        orphans = [rid for rid, live in self._live.items() if live.client == client]
+        for request_id in orphans:
+            del self._live[request_id]
+        with self._lock:
+            self._pending.pop(client, None)
+        if orphans:
+            self._core.cancel(orphans)
+
+    def _frame(self, connection: Connection, kind: Kind, buffers: list[memoryview]) -> None:
+        if kind is Kind.ADD:
+            self._add(connection, buffers)
+        elif kind is Kind.ABORT:
+            self._abort(connection, msgspec.msgpack.decode(buffers[0], type=list[str]))
+        else:
+            connection.close()
+
+    def _add(self, connection: Connection, buffers: list[memoryview]) -> None:
+        submission = _SUBMISSION.decode(buffers[0])
+        request: EngineCoreRequest = self._decoder.decode(buffers[1:])
+        if submission.zone != self._zone:
+            self._on_violation(submission.zone)
+            self._refuse(
+                connection,
+                request.request_id,
+                ZoneMismatch.code,
+                f"this engine serves zone {self._zone!r}, the request is of {submission.zone!r}",
+            )
+            return
+        if self._death is not None or self._draining:
+            self._refuse(connection, request.request_id, NoCapacity.code, "the engine is leaving")
+            return
+        if request.request_id in self._live:
+            self._refuse(
+                connection, request.request_id, InternalError.code, "the request id is in use"
+            )
+            return
+        client = self._index[connection]
+        request.client_index = client
+        self._live[request.request_id] = _Live(client, submission.tokens)
+        self._prefilled += len(request.prompt_token_ids or ())
+        try:
+            self._core.submit(request)
+        except Exception as error:  # noqa: BLE001 - one request must not end the engine
+            # Such as a grammar that does not compile: this request's fault, not the engine's.
+            del self._live[request.request_id]
+            self._refuse(connection, request.request_id, InternalError.code, str(error))
+
+    def _refuse(self, connection: Connection, request_id: str, code: str, message: str) -> None:
+        connection.send(Kind.REFUSED, [encode(Refusal(request_id, code, message))])
+
+    def _abort(self, connection: Connection, request_ids: list[str]) -> None:
+        client = self._index[connection]
+        own = [
+            request_id
+            for request_id in request_ids
+            if (live := self._live.get(request_id)) is not None and live.client == client
+        ]
+        for request_id in own:
+            del self._live[request_id]
+        if own:
+            self._core.cancel(own)
+
+    def _writable(self, connection: Connection) -> None:
+        self._flush()
+
+    # From the engine, on its thread.
+
+    def _emit(self, client: int, outputs: EngineCoreOutputs) -> None:
+        if not outputs.outputs:
+            return
+        with self._lock:
+            pending = self._pending.get(client)
+            if pending is None:
+                self._pending[client] = outputs.outputs
+            else:
+                pending.extend(outputs.outputs)
+            wake, self._flush_due = not self._flush_due, True
+        if wake:
+            self._loop.call_soon_threadsafe(self._flush)
+
+    def _died(self, error: BaseException) -> None:
+        log.error("engine died", error=type(error).__name__)
+        self._death = error
+        self._loop.call_soon_threadsafe(self._hang_up)
+
+    # Back to the wire, on the loop.
+
+    def _hang_up(self) -> None:
+        # Gateways learn of the death from the stream's end, long before a health check would say.
+        for connection in list(self._clients.values()):
+            connection.close()
+
+    def _flush(self) -> None:
+        """Sends what the engine has produced; several steps leave as one message if need be."""
+        with self._lock:
+            self._flush_due = False
+            ready = [
+                (connection, self._pending.pop(client))
+                for client, connection in self._clients.items()
+                if connection.writable and client in self._pending
+            ]
+            for gone in self._pending.keys() - self._clients.keys():
+                del self._pending[gone]
+        for connection, outputs in ready:
+            live = self._live
+            for output in outputs:
+                self._decoded += len(output.new_token_ids)
+                if output.finish_reason is not None:
+                    live.pop(output.request_id, None)
+            message = EngineCoreOutputs(outputs=outputs)
+            connection.send(Kind.OUTPUTS, self._encoder.encode(message))
+
+    async def _report_forever(self) -> None:
+        while True:
+            await asyncio.sleep(REPORT_INTERVAL_S)
+            now = time.monotonic()
+            elapsed = now - self._reported_at
+            self._rates = (self._prefilled / elapsed, self._decoded / elapsed)
+            self._prefilled = self._decoded = 0
+            self._reported_at = now
+            for client, connection in list(self._clients.items()):
+                connection.send(Kind.LOAD, [encode(self.load(client))])
+
+
+_SUBMISSION = msgspec.msgpack.Decoder(Submission)

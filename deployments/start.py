@@ -1,0 +1,195 @@
+"""Starts the service in the foreground: checks, progress, and what to call once it is up.
+
+python -m deployments.start --config serve_config.yaml
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from app.config import FleetConfig, load_config
+from app.errors import ConfigError
+from deployments.environment import serve_environment
+
+LOG_FILE = Path(".tidegate/serve.log")
+READY_TIMEOUT_S = 900.0
+STOP_TIMEOUT_S = 90.0
+POLL_S = 0.5
+
+console = Console()
+
+
+def main(
+    config: Annotated[Path, typer.Option(help="The Serve configuration to run.")] = Path(
+        "serve_config.yaml"
+    ),
+) -> None:
+    """Start the service and stay in the foreground; Ctrl-C stops it.
+
+    Example: python -m deployments.start --config serve_config.yaml
+    """
+    try:
+        fleet = load_config(config)
+    except (ConfigError, OSError, yaml.YAMLError) as error:
+        console.print(f"[red]{config}[/red]: {error}", markup=True, highlight=False)
+        raise typer.Exit(1) from None
+    address = _address(config)
+    _check_free(*address)
+    process, log = _launch(config)
+    try:
+        _wait_ready(process, address, fleet)
+        _announce(address, fleet)
+        code = process.wait()
+        _fail(f"the service ended with exit code {code}", log)
+    except KeyboardInterrupt:
+        console.print("stopping: requests that run are finished first ...")
+    finally:
+        _stop(process)
+
+
+def _address(config: Path) -> tuple[str, int]:
+    options = (yaml.safe_load(config.read_text()) or {}).get("http_options") or {}
+    return options.get("host", "127.0.0.1"), int(options.get("port", 8000))
+
+
+def _check_free(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            console.print(
+                f"[red]port {port} on {host} cannot be used[/red]: {error.strerror}. Stop what "
+                "listens there, or set another http_options.port in the configuration."
+            )
+            raise typer.Exit(1) from None
+
+
+def _launch(config: Path) -> tuple[subprocess.Popen[bytes], Path]:
+    LOG_FILE.parent.mkdir(exist_ok=True)
+    environment = os.environ | serve_environment()
+    serve_command = Path(sys.executable).with_name("serve")
+    with LOG_FILE.open("wb") as log:
+        # A session of its own, so that Ctrl-C reaches only this process, which then stops the
+        # service in order.
+        process = subprocess.Popen(
+            [str(serve_command), "run", str(config)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=_heed_interrupts,  # noqa: PLW1509 - there are no threads yet
+        )
+    console.print(f"starting Ray Serve (process {process.pid}), log in {LOG_FILE}")
+    return process, LOG_FILE
+
+
+def _heed_interrupts() -> None:
+    # A shell that starts this in the background has SIGINT ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _wait_ready(
+    process: subprocess.Popen[bytes], address: tuple[str, int], fleet: FleetConfig
+) -> None:
+    begun = time.monotonic()
+    with Live(console=console, refresh_per_second=4) as live:
+        while True:
+            ready, state = _readiness(address)
+            live.update(_progress(state, fleet, time.monotonic() - begun))
+            if ready:
+                return
+            if process.poll() is not None:
+                _fail(f"the service ended with exit code {process.returncode}", LOG_FILE)
+            if time.monotonic() - begun > READY_TIMEOUT_S:
+                _fail(f"the service was not ready within {READY_TIMEOUT_S:.0f} s", LOG_FILE)
+            time.sleep(POLL_S)
+
+
+def _readiness(address: tuple[str, int]) -> tuple[bool, dict[str, Any]]:
+    try:
+        with urllib.request.urlopen(f"http://{address[0]}:{address[1]}/readyz", timeout=5) as reply:
+            return True, json.load(reply)
+    except urllib.error.HTTPError as error:
+        try:
+            return False, json.load(error)
+        except ValueError:
+            return False, {}
+    except (OSError, ValueError):
+        return False, {}
+
+
+def _progress(state: dict[str, Any], fleet: FleetConfig, elapsed: float) -> Table:
+    table = Table(title=f"{elapsed:.0f} s", title_justify="left")
+    for column in ("pool", "zone", "size classes", "market", "ready"):
+        table.add_column(column)
+    ready = {(p["pool"], p["market"]): p["ready"] for p in state.get("pools", [])}
+    for pool, market, _ in fleet.deployments():
+        count = ready.get((pool.name, market.value), 0)
+        wanted = pool.markets[market].min_replicas
+        colour = "green" if count >= wanted else "yellow"
+        table.add_row(
+            pool.name,
+            pool.zone,
+            ", ".join(pool.size_classes),
+            market.value,
+            f"[{colour}]{count} of {wanted}[/{colour}]",
+        )
+    return table
+
+
+def _announce(address: tuple[str, int], fleet: FleetConfig) -> None:
+    url = f"http://{address[0]}:{address[1]}"
+    body = json.dumps(
+        {
+            "model": fleet.models[0].name,
+            "messages": [{"role": "user", "content": "What is the capital of France?"}],
+        }
+    )
+    console.print(f"\n[green]ready[/green] on {url} (OpenAI API under {url}/v1). Try:\n")
+    # Plain print: the line must survive copying, whatever the terminal's width.
+    print(  # noqa: T201
+        f"curl {url}/v1/chat/completions -H 'content-type: application/json' -d '{body}'",
+        flush=True,
+    )
+    console.print(f"\nCtrl-C stops it. Log: {LOG_FILE}")
+
+
+def _fail(reason: str, log: Path) -> None:
+    tail = log.read_text(errors="replace").splitlines()[-25:]
+    console.print("\n".join(tail), markup=False, highlight=False)
+    console.print(f"[red]{reason}[/red]; the whole log is in {log}")
+    raise typer.Exit(1)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """SIGINT, since Ray's handler of SIGTERM would leave agents behind."""
+    if process.poll() is not None:
+        return
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        console.print("[red]the service did not stop in time and is killed[/red]")
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    typer.run(main)

@@ -1,0 +1,134 @@
+"""The error tree: what clients rely on, and that errors survive the way between processes."""
+
+import inspect
+import pickle
+import re
+
+import pytest
+
+from app import errors
+from app.errors import CODES, ConfigError, ContextLengthExceeded, TidegateError, error_from_code
+
+LEAVES = sorted(CODES.values(), key=lambda cls: cls.code)
+GROUPS = {errors.TidegateError, errors.Refused, errors.Unavailable, errors.Failed}
+
+
+def sample(cls: type[TidegateError]) -> TidegateError:
+    if cls is ContextLengthExceeded:
+        return ContextLengthExceeded(prompt_tokens=40_000, max_tokens=16, limit=32_768)
+    if cls is ConfigError:
+        return ConfigError([("args.pools[0].zone", "no such zone")])
+    return cls("It went wrong.")
+
+
+def test_codes_are_the_published_ones() -> None:
+    assert {code: cls.status for code, cls in CODES.items()} == {
+        "invalid_request": 400,
+        "invalid_json": 400,
+        "body_too_large": 413,
+        "context_length_exceeded": 400,
+        "model_not_found": 404,
+        "unknown_zone": 400,
+        "not_found": 404,
+        "method_not_allowed": 405,
+        "zone_forbidden": 403,
+        "content_refused": 403,
+        "overloaded": 503,
+        "no_capacity": 503,
+        "classifier_unavailable": 503,
+        "replica_unreachable": 503,
+        "internal_error": 500,
+        "zone_mismatch": 500,
+        "engine_lost": 502,
+        "request_timeout": 504,
+        "config_invalid": 500,
+    }
+
+
+def test_every_class_of_the_tree_is_a_group_or_has_a_code_of_its_own() -> None:
+    classes = {
+        cls
+        for _, cls in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(cls, TidegateError)
+    }
+    # CODES is keyed by code, so it is shorter than the tree if two classes share one.
+    assert classes - GROUPS == set(CODES.values())
+
+
+def test_the_docstring_shows_the_tree() -> None:
+    drawn = re.findall(r"(\w+) +(\d{3})  (\w+)$", errors.__doc__ or "", flags=re.MULTILINE)
+    assert drawn
+    assert {code: (name, int(status)) for name, status, code in drawn} == {
+        code: (cls.__name__, cls.status) for code, cls in CODES.items()
+    }
+
+
+@pytest.mark.parametrize("cls", LEAVES, ids=lambda cls: cls.code)
+def test_shape_and_pickle(cls: type[TidegateError]) -> None:
+    error = sample(cls)
+    body = error.body()["error"]
+    assert set(body) == {"message", "type", "param", "code"}
+    assert body["message"] == str(error) == error.message
+    assert body["code"] == cls.code
+    assert 400 <= error.status <= 599
+
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is cls
+    assert str(copy) == str(error)
+    assert copy.__dict__ == error.__dict__
+
+
+@pytest.mark.parametrize("cls", LEAVES, ids=lambda cls: cls.code)
+def test_rebuilt_from_its_parts(cls: type[TidegateError]) -> None:
+    error = sample(cls)
+    copy = error_from_code(
+        error.code, error.message, param=error.param, retry_after_s=error.retry_after_s
+    )
+    assert type(copy) is cls
+    assert copy.body() == error.body()
+    assert copy.headers() == error.headers()
+    with pytest.raises(cls, match=re.escape(error.message)):
+        raise copy
+
+
+def test_an_unknown_code_is_an_internal_error() -> None:
+    error = error_from_code("from_a_newer_replica", "What it said.")
+    assert type(error) is errors.InternalError
+    assert error.message == "What it said."
+
+
+def test_context_length_names_all_counts() -> None:
+    with_limit = ContextLengthExceeded(prompt_tokens=38_000, max_tokens=2_000, limit=32_768)
+    for count in ("38000", "2000", "40000", "32768"):
+        assert count in with_limit.message
+    assert with_limit.param == "messages"
+    without = ContextLengthExceeded(prompt_tokens=32_768, max_tokens=None, limit=32_768)
+    assert "32768 tokens, which leaves no room" in without.message
+    assert ContextLengthExceeded(
+        prompt_tokens=9, max_tokens=None, limit=8, param="prompt"
+    ).param == ("prompt")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "header"), [(0.0, "1"), (0.2, "1"), (1.0, "1"), (1.2, "2"), (60.0, "60")]
+)
+def test_retry_after_is_whole_seconds_rounded_up(seconds: float, header: str) -> None:
+    assert errors.Overloaded("Busy.", retry_after_s=seconds).headers() == {"retry-after": header}
+
+
+def test_headers_of_errors_that_have_none() -> None:
+    assert errors.InvalidRequest("No.").headers() == {}
+
+
+def test_method_not_allowed_says_what_is() -> None:
+    error = errors.MethodNotAllowed("Use POST.", allow=["POST", "OPTIONS"])
+    assert error.headers() == {"allow": "POST, OPTIONS"}
+
+
+def test_config_error_lists_all_issues() -> None:
+    error = ConfigError([("args.zones", "empty"), ("args.pools[1].name", "taken")])
+    assert isinstance(error, ValueError)
+    assert error.issues[1].path == "args.pools[1].name"
+    assert str(error) == (
+        "2 errors in the configuration:\n  args.zones: empty\n  args.pools[1].name: taken"
+    )
