@@ -4,9 +4,10 @@ Serve's deployment carries one of these; so does a test, with engines of its own
 """
 
 import asyncio
+import contextlib
 import json
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import asdict
 from typing import Any
 
@@ -88,13 +89,13 @@ class GatewayService:
 
     async def generate(
         self, call: str, body: dict[str, Any], context: RequestContext
-    ) -> bytes | AsyncIterator[str]:
+    ) -> bytes | AsyncGenerator[str, None]:
         """Has the text judged while vLLM's layer renders it, and generates."""
         frontend = self._openai.model(body)
         if self._classifier is not None:
             text = text_of(body) + frontend.decode(body.get("prompt"))
             context.verdict = self._classifier.judge(text)
-        answer: bytes | AsyncIterator[str] = await getattr(frontend, call)(body, context)
+        answer: bytes | AsyncGenerator[str, None] = await getattr(frontend, call)(body, context)
         return answer
 
     def models(self) -> dict[str, Any]:
@@ -126,19 +127,20 @@ class GatewayService:
 
     async def chunks(
         self, call: str, request: dict[str, Any], zone: str | None
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """One of the HTTP layer's calls for a Python caller: the chunks of the answer."""
         desk = self.api.desk
         async with desk.admit(secrets.token_hex(16), zone) as context:
             body = desk.parse(json.dumps(request | {"stream": True}).encode())
             events = await self.generate(call, body, context)
             assert not isinstance(events, bytes)
-            async for event in events:
-                if context.error is not None:
-                    raise context.error
-                data = event.removeprefix("data: ").strip()
-                if data != "[DONE]":
-                    yield json.loads(data)
+            async with contextlib.aclosing(events):
+                async for event in events:
+                    if context.error is not None:
+                        raise context.error
+                    data = event.removeprefix("data: ").strip()
+                    if data != "[DONE]":
+                        yield json.loads(data)
 
     def status(self) -> dict[str, Any]:
         """Open requests, requests in flight and the state of every pool."""

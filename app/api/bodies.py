@@ -91,21 +91,19 @@ def _limit_messages(data: dict[str, Any], most: int) -> None:
     prompts = data.get("prompt")
     # A list of numbers is one prompt, as token ids.
     if isinstance(prompts, list) and len(prompts) > most and not isinstance(prompts[0], int):
-        raise InvalidRequest(f"prompt has {len(prompts)} entries; the most is {most}", param="prompt")
+        raise InvalidRequest(
+            f"prompt has {len(prompts)} entries; the most is {most}", param="prompt"
+        )
 
 
 def text_of(data: dict[str, Any]) -> str:
-    """All the text of a request that came from outside, for the classifier to judge."""
+    """All the text of a request, for the classifier to judge.
+
+    Every string counts, whatever its field: tools, schemas and documents reach the model, too.
+    """
     parts: list[str] = []
-    for field in ("messages", "input", "prompt", "instructions", "suffix", "tools"):
-        if field in data:
-            _collect(data[field], parts)
-    return "\n".join(parts)
-
-
-def _collect(value: Any, parts: list[str]) -> None:
-    """Every string within a JSON value, in order; iterative, since nesting is the client's."""
-    stack = [value]
+    # Iterative, since how deep it nests is the client's choice.
+    stack: list[Any] = [data]
     while stack:
         item = stack.pop()
         if isinstance(item, str):
@@ -114,3 +112,4 @@ def _collect(value: Any, parts: list[str]) -> None:
             stack.extend(reversed(item.values()))
         elif isinstance(item, list) and not (item and isinstance(item[0], int)):
             stack.extend(reversed(item))
+    return "\n".join(parts)

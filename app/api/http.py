@@ -4,10 +4,11 @@ Plain ASGI, since this code runs on every request and every chunk of every strea
 """
 
 import asyncio
+import contextlib
 import json
 import re
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import structlog
@@ -51,7 +52,7 @@ class Service(Opens, Protocol):
 
     async def generate(
         self, call: str, body: dict[str, Any], context: RequestContext
-    ) -> bytes | AsyncIterator[str]:
+    ) -> bytes | AsyncGenerator[str, None]:
         """Serves one of `GENERATING`'s calls: whole JSON, or server-sent events."""
         ...
 
@@ -146,7 +147,9 @@ class HttpApi:
             if isinstance(answer, bytes):
                 await reply.json(200, answer)
             else:
-                await reply.stream(answer)
+                # Closed here and now if the client leaves, not when it is collected.
+                async with contextlib.aclosing(answer) as events:
+                    await reply.stream(events)
 
     async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
         declared = headers.get(b"content-length", b"0")

@@ -5,9 +5,10 @@ engine but the fleet. Only the calls behind our routes are reachable; vLLM's oth
 built.
 """
 
+import contextlib
 import time
 from argparse import Namespace
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Protocol, TypeVar
 
 import pydantic
@@ -77,21 +78,27 @@ class ModelFrontend:
         args.served_model_name = [model.name]
         await init_app_state(self._client, self._state, args, supported_tasks=("generate",))
 
-    async def chat(self, body: JsonBody, context: RequestContext) -> bytes | AsyncIterator[str]:
+    async def chat(
+        self, body: JsonBody, context: RequestContext
+    ) -> bytes | AsyncGenerator[str, None]:
         """`/v1/chat/completions`: JSON, or server-sent events if the body asks to stream."""
         request = _validate(ChatCompletionRequest, body)
         context.max_tokens = request.max_completion_tokens or request.max_tokens
         serving = self._state.openai_serving_chat
         return await self._answer(serving.create_chat_completion, request)
 
-    async def complete(self, body: JsonBody, context: RequestContext) -> bytes | AsyncIterator[str]:
+    async def complete(
+        self, body: JsonBody, context: RequestContext
+    ) -> bytes | AsyncGenerator[str, None]:
         """`/v1/completions`: JSON, or server-sent events if the body asks to stream."""
         request = _validate(CompletionRequest, body)
         context.max_tokens = request.max_tokens
         serving = self._state.openai_serving_completion
         return await self._answer(serving.create_completion, request)
 
-    async def respond(self, body: JsonBody, context: RequestContext) -> bytes | AsyncIterator[str]:
+    async def respond(
+        self, body: JsonBody, context: RequestContext
+    ) -> bytes | AsyncGenerator[str, None]:
         """`/v1/responses`: JSON, or server-sent events if the body asks to stream."""
         request = _validate(ResponsesRequest, body)
         context.max_tokens = request.max_output_tokens
@@ -155,11 +162,12 @@ def _translated(answer: ErrorResponse) -> TidegateError:
     return InvalidRequest(info.message, param=info.param)
 
 
-async def _named_events(events: AsyncIterator[Any]) -> AsyncIterator[str]:
+async def _named_events(events: AsyncGenerator[Any, None]) -> AsyncGenerator[str, None]:
     """The Responses API names its events on the wire."""
-    async for event in events:
-        data = event.model_dump_json(indent=None, by_alias=True)
-        yield f"event: {getattr(event, 'type', 'unknown')}\ndata: {data}\n\n"
+    async with contextlib.aclosing(events):
+        async for event in events:
+            data = event.model_dump_json(indent=None, by_alias=True)
+            yield f"event: {getattr(event, 'type', 'unknown')}\ndata: {data}\n\n"
 
 
 class OpenAIFrontend:
