@@ -100,6 +100,8 @@ class FleetEngine(FrontEnd):
         """
         context = current_request.get()
         flights: list[Flight] = []
+        route: Route | None = None
+        whole = False
         try:
             verdict = await context.verdict if context.verdict is not None else None
             zone = self._fleet.zone_of(context, verdict)
@@ -126,10 +128,10 @@ class FleetEngine(FrontEnd):
                         context.started = True
                         yield output
                         if output.finished:
-                            self._settle(admitted, flights, context, route)
+                            whole = True
                             return
                 except ReplicaUnreachable as error:
-                    if context.started or any(flight.tokens for flight in flights):
+                    if any(flight.tokens for flight in flights):
                         raise EngineLost(
                             "the replica that served this request was lost; send it again"
                         ) from error
@@ -144,7 +146,10 @@ class FleetEngine(FrontEnd):
             context.error = error
             raise
         finally:
-            # Also when the client has left: nothing may go on for nobody.
+            # Also when the client has left: nothing may go on for nobody, and what was generated
+            # counts as used.
+            if route is not None:
+                self._settle(admitted, flights, context, route, whole)
             if flights:
                 self._fleet.links.drop(flights)
                 self._outputs.abort_requests(
@@ -223,14 +228,22 @@ class FleetEngine(FrontEnd):
             return route
 
     def _settle(
-        self, admitted: _Admitted, flights: list[Flight], context: RequestContext, route: Route
+        self,
+        admitted: _Admitted,
+        flights: list[Flight],
+        context: RequestContext,
+        route: Route,
+        whole: bool,
     ) -> None:
         tenant = context.identity.tenant
         generated = 0
         for flight in flights:
+            generated += flight.tokens
             params = flight.request.sampling_params
             limited = params is not None and flight.tokens == params.max_tokens
-            self._fleet.expected.observe(tenant, self._model, admitted.task, flight.tokens, limited)
-            generated += flight.tokens
+            if flight.tokens:
+                self._fleet.expected.observe(
+                    tenant, self._model, admitted.task, flight.tokens, limited or not whole
+                )
         key = UsageKey(tenant, self._model, route.pool, admitted.zone)
         self._fleet.usage.add(key, admitted.prompt_tokens, generated)

@@ -1,0 +1,5 @@
+"""Runs the command: ``python -m benchmarks.gateway``."""
+
+from benchmarks.gateway.cli import app
+
+app(prog_name="python -m benchmarks.gateway")
