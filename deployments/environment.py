@@ -1,7 +1,9 @@
 """Environment variables of every process: Ray Serve's modes, and vLLM's settings by role."""
 
+import atexit
 import contextlib
 import os
+import shutil
 import socket
 import tempfile
 
@@ -32,6 +34,7 @@ def serve_environment() -> dict[str, str]:
 def second_cluster_environment() -> dict[str, str]:
     """What a further cluster on the same machine needs: HAProxy's files and ports of its own."""
     folder = tempfile.mkdtemp(prefix="tg-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     metrics, stats = _free_ports(2)
     return {
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{folder}/haproxy.cfg",

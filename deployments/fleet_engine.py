@@ -22,9 +22,11 @@ from vllm.v1.engine.output_processor import OutputProcessor, RequestOutputCollec
 from vllm.v1.engine.parallel_sampling import ParentRequest
 
 from app.api.context import Placed, RequestContext, current_request
+from app.api.openai import translated
 from app.errors import (
     ContextLengthExceeded,
     EngineLost,
+    InternalError,
     NoCapacity,
     ReplicaUnreachable,
     TidegateError,
@@ -100,23 +102,16 @@ class FleetEngine(FrontEnd):
         """
         context = current_request.get()
         flights: list[Flight] = []
+        registered: str | None = None
         route: Route | None = None
         whole = False
         try:
-            verdict = await context.verdict if context.verdict is not None else None
-            zone = self._fleet.zone_of(context, verdict)
-            task = verdict.task if verdict is not None else "unknown"
-            request = self.input_processor.process_inputs(
-                request_id, prompt, sampling_params, supported_tasks=_SUPPORTED_TASKS
+            request, admitted = await self._admit(
+                prompt, sampling_params, request_id, options, context
             )
-            request.reasoning_ended = options.get("reasoning_ended")
-            request.reasoning_parser_kwargs = options.get("reasoning_parser_kwargs")
-            request.cache_salt = None
-            self.input_processor.assign_request_id(request)
-            admitted = self._admit(request, zone, task, context)
-
             queue = RequestOutputCollector(sampling_params.output_kind, request.request_id)
             text = extract_prompt_components(self.model_config, prompt).text
+            registered = request.request_id
             flights = self._register(request, text, queue)
             failed: set[str] = set()
             losses = 0
@@ -126,6 +121,8 @@ class FleetEngine(FrontEnd):
                     while True:
                         output = queue.get_nowait() or await queue.get()
                         context.started = True
+                        if any(each.finish_reason == "error" for each in output.outputs):
+                            raise InternalError("the engine failed at this request")
                         yield output
                         if output.finished:
                             whole = True
@@ -145,21 +142,44 @@ class FleetEngine(FrontEnd):
         except TidegateError as error:
             context.error = error
             raise
+        except Exception as error:
+            # What is wrong with a request may show only here, such as a grammar that is none.
+            context.error = translated(error)
+            raise context.error from error
         finally:
             # Also when the client has left: nothing may go on for nobody, and what was generated
             # counts as used.
             if route is not None:
                 self._settle(admitted, flights, context, route, whole)
-            if flights:
-                self._fleet.links.drop(flights)
-                self._outputs.abort_requests(
-                    [flight.request.request_id for flight in flights], internal=True
-                )
+            self._fleet.links.drop(flights)
+            if registered is not None:
+                # The id of several answers' parent stands for them all, and ends with them.
+                self._outputs.abort_requests([registered], internal=True)
 
-    def _admit(
-        self, request: EngineCoreRequest, zone: str, task: str, context: RequestContext
+    async def _admit(
+        self,
+        prompt: Any,
+        params: SamplingParams,
+        request_id: str,
+        options: dict[str, Any],
+        context: RequestContext,
+    ) -> tuple[EngineCoreRequest, _Admitted]:
+        """Makes vLLM's request of a prompt, and finds its zone and its class."""
+        verdict = await context.verdict if context.verdict is not None else None
+        zone = self._fleet.zone_of(context, verdict)
+        request = self.input_processor.process_inputs(
+            request_id, prompt, params, supported_tasks=_SUPPORTED_TASKS
+        )
+        request.reasoning_ended = options.get("reasoning_ended")
+        request.reasoning_parser_kwargs = options.get("reasoning_parser_kwargs")
+        request.cache_salt = None
+        self.input_processor.assign_request_id(request)
+        task = verdict.task if verdict is not None else "unknown"
+        return request, self._measure(len(request.prompt_token_ids or ()), zone, task, context)
+
+    def _measure(
+        self, prompt_tokens: int, zone: str, task: str, context: RequestContext
     ) -> _Admitted:
-        prompt_tokens = len(request.prompt_token_ids or ())
         asked = context.max_tokens
         expected = self._fleet.expected.predict(context.identity.tenant, self._model, task, asked)
         room = self.model_config.max_model_len - prompt_tokens

@@ -82,12 +82,14 @@ def _check_free(host: str, port: int) -> None:
 def _launch(config: Path) -> tuple[subprocess.Popen[bytes], Path]:
     LOG_FILE.parent.mkdir(exist_ok=True)
     environment = os.environ | serve_environment()
+    # A cluster of one's own, unless told otherwise: another one would lack this environment.
+    address = os.environ.get("RAY_ADDRESS", "local")
     serve_command = Path(sys.executable).with_name("serve")
     with LOG_FILE.open("wb") as log:
         # A session of its own, so that Ctrl-C reaches only this process, which then stops the
         # service in order.
         process = subprocess.Popen(
-            [str(serve_command), "run", str(config)],
+            [str(serve_command), "run", "--address", address, str(config)],
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

@@ -56,13 +56,19 @@ class FrontDesk:
             context = self._opens.open(request_id, zone)
             # Not reset afterwards: each request runs in a task, so in a context, of its own.
             current_request.set(context)
-            async with asyncio.timeout_at(context.deadline):
-                yield context
-        except TimeoutError:
-            raise RequestTimeout(
-                f"the request took longer than {self._limits.request_timeout_s:g} s; "
-                "ask for fewer tokens"
-            ) from None
+            limit = asyncio.timeout_at(context.deadline)
+            try:
+                async with limit:
+                    yield context
+            except Exception:
+                # vLLM's layer takes the cancellation for a client that has left, and makes an
+                # error of its own of it.
+                if limit.expired():
+                    raise RequestTimeout(
+                        f"the request took longer than {self._limits.request_timeout_s:g} s; "
+                        "ask for fewer tokens"
+                    ) from None
+                raise
         finally:
             self._open -= 1
 

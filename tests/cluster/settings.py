@@ -1,0 +1,76 @@
+"""What a cluster under test is started with: its configuration, environment and folder."""
+
+import contextlib
+import os
+import secrets
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import yaml
+from tokenizers import Tokenizer
+
+from deployments.environment import second_cluster_environment, serve_environment
+
+ROOT = Path(__file__).parents[2]
+MODEL = "demo"
+
+
+def base_config() -> dict[str, Any]:
+    """The repository's own configuration, on a free port."""
+    config: dict[str, Any] = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
+    config["http_options"]["port"] = free_port()
+    return config
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def cluster_environment(folder: Path) -> dict[str, str]:
+    """The environment of a whole cluster that shares nothing with others on this machine."""
+    # Engines are to find what their deployments set, not what other tests in this process need.
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("VLLM_", "OMP_", "RAY_", "PYTEST_"))
+    }
+    # Ray's token is of this cluster alone, and Ray's notes on its clusters lie in its own folder.
+    own = {"RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_TMPDIR": str(folder)}
+    with mock.patch.object(tempfile, "tempdir", str(folder)):
+        return inherited | serve_environment() | second_cluster_environment() | own
+
+
+@contextlib.contextmanager
+def short_folder() -> Iterator[Path]:
+    """A temporary folder whose path leaves room for Ray's sockets in it."""
+    with tempfile.TemporaryDirectory(prefix="tg-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def with_markets(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with four engines: the small pool in both markets, without `private`."""
+    smaller = deepcopy(dict(config))
+    args = smaller["applications"][0]["args"]
+    args["pools"] = [pool for pool in args["pools"] if pool["zone"] != "private"]
+    del args["zones"]["private"]
+    del args["classifier"]["zone_markers"]["private"]
+    for pool in args["pools"]:
+        if pool["name"] == "public-small":
+            pool["markets"] = {"on-demand": {}, "spot": {}}
+    return smaller
+
+
+def prompt_of(tokens: int) -> str:
+    """A text of about so many tokens, in words."""
+    tokenizer = Tokenizer.from_file(str(ROOT / "models/demo/tokenizer.json"))
+    line = "The tide comes in and the gate is shut; the tide goes out and the gate is opened. "
+    each = len(tokenizer.encode(line * 50, add_special_tokens=False).ids) / 50
+    return line * round(tokens / each)

@@ -1,0 +1,43 @@
+"""One pool in two markets: where its replicas run, and how they share the work."""
+
+from app.config.pools import MARKET_LABEL
+from tests.cluster.fleet import Fleet, until
+from tests.cluster.streams import Streams
+
+SMALL = {market: f"public-small--{market}" for market in ("on-demand", "spot")}
+
+
+def test_replicas_run_on_nodes_of_their_market(fleet: Fleet) -> None:
+    for market, deployment in SMALL.items():
+        (replica,) = fleet.replicas(deployment)
+        assert fleet.node_labels(replica["node_id"])[MARKET_LABEL] == market
+
+
+def test_load_is_spread_over_both_markets(fleet: Fleet) -> None:
+    live: dict[str, int] = {}
+
+    def all_there() -> bool:
+        live.update({m: fleet.engine_status(d)["live_requests"] for m, d in SMALL.items()})
+        return sum(live.values()) == 12
+
+    with Streams(fleet, 12, fleet.chat("Count.", max_tokens=1200, ignore_eos=True)) as streams:
+        until(all_there, 30, every_s=0.05)
+        streams.leave()
+    assert live == {"on-demand": 6, "spot": 6}
+    fleet.settle()
+
+
+def test_tokens_count_not_requests(fleet: Fleet) -> None:
+    # One long request stands for as much work as many short ones.
+    long = fleet.chat(" tide" * 1200, max_tokens=700, ignore_eos=True)
+    with Streams(fleet, 1, long) as first:
+        until(lambda: fleet.status()["in_flight"] == 1, 20, every_s=0.02)
+        loads = {m: fleet.engine_status(d)["live_requests"] for m, d in SMALL.items()}
+        busy = max(loads, key=lambda market: loads[market])
+        with Streams(fleet, 3, fleet.chat("Hi.", max_tokens=400, ignore_eos=True)) as others:
+            until(lambda: fleet.status()["in_flight"] == 4, 20, every_s=0.02)
+            live = {m: fleet.engine_status(d)["live_requests"] for m, d in SMALL.items()}
+            others.leave()
+        first.leave()
+    assert live[busy] == 1
+    fleet.settle()
