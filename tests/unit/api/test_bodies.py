@@ -35,6 +35,7 @@ def test_any_bytes_are_an_object_or_a_clear_error(data: bytes) -> None:
         b'{"a": NaN}',
         b'{"a": Infinity}',
         b'{"a": "\xff"}',
+        b'{"a": "\\ud800"}',
         b"[" * 100_000,
         b'{"a":' * 50_000,
     ],
@@ -99,3 +100,10 @@ def test_all_text_is_judged() -> None:
     for word in ("one", "two", "three", "four"):
         assert word in text.split("\n")
     assert text.index("one") < text.index("two") < text.index("three")
+
+
+def test_text_in_depth_is_judged() -> None:
+    deep: Any = "secret"
+    for _ in range(50_000):
+        deep = [deep]
+    assert "secret" in text_of({"messages": deep})
