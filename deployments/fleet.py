@@ -1,6 +1,7 @@
 """What all models of one gateway share: routing, streams to the replicas, and accounts."""
 
 import asyncio
+import contextlib
 import time
 from typing import Protocol
 
@@ -115,12 +116,11 @@ class Fleet:
                 pause = min(until - loop.time(), error.retry_after_s or 1.0)
                 if pause <= 0:
                     raise
-                try:
+                with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(pause):
                         await self._changed.wait()
-                except TimeoutError:
-                    pass
-                failed.clear()
+                    # Only now: a replica that leaves goes on refusing until Serve has removed it.
+                    failed.clear()
 
     def _wake(self) -> None:
         self._changed.set()

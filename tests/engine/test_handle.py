@@ -62,7 +62,7 @@ def test_a_stream_left_early_leaves_nothing(stack: Stack, gateway: Gateway) -> N
         chunks = gateway.service.chunks("chat", body, None)
         async for _ in chunks:
             break
-        await chunks.aclose()  # type: ignore[attr-defined]
+        await chunks.aclose()
 
     stack.run(leave())
     stack.settle()
