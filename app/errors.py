@@ -10,18 +10,36 @@
     │   ├── UnknownModel          404  model_not_found
     │   ├── UnknownZone           400  unknown_zone
     │   ├── NotFound              404  not_found
-    │   └── MethodNotAllowed      405  method_not_allowed
+    │   ├── MethodNotAllowed      405  method_not_allowed
+    │   └── Conflict              409  conflict
+    ├── Unauthenticated           (a group: never raised itself)
+    │   ├── MissingKey            401  missing_api_key
+    │   ├── InvalidKey            401  invalid_api_key
+    │   ├── KeyExpired            401  expired_api_key
+    │   ├── KeyRevoked            401  revoked_api_key
+    │   └── InvalidToken          401  invalid_token
     ├── Refused                   (a group: never raised itself)
     │   ├── ZoneForbidden         403  zone_forbidden
+    │   ├── RoleForbidden         403  role_forbidden
+    │   ├── ModelForbidden        403  model_forbidden
+    │   ├── TierForbidden         403  tier_forbidden
     │   └── ContentRefused        403  content_refused
+    ├── Limited                   (a group: never raised itself)
+    │   ├── RateLimited           429  rate_limit_exceeded
+    │   ├── TooManyLarge          429  too_many_large_requests
+    │   ├── RequestTooLarge       429  request_too_large
+    │   └── BudgetExhausted       429  insufficient_quota
     ├── Unavailable               (a group: never raised itself)
     │   ├── Overloaded            503  overloaded
     │   ├── NoCapacity            503  no_capacity
     │   ├── ClassifierUnavailable 503  classifier_unavailable
+    │   ├── LedgerUnavailable     503  ledger_unavailable
+    │   ├── StoreUnavailable      503  store_unavailable
     │   └── ReplicaUnreachable    503  replica_unreachable
     └── Failed                    (a group: never raised itself)
         ├── InternalError         500  internal_error
         ├── ZoneMismatch          500  zone_mismatch
+        ├── IsolationViolated     500  isolation_violated
         ├── EngineLost            502  engine_lost
         ├── RequestTimeout        504  request_timeout
         └── ConfigError           500  config_invalid
@@ -66,7 +84,7 @@ class TidegateError(Exception):
         # The default calls the class with ``args``, which keyword-only constructors do not take.
         return _restore, (type(self), self.args, self.__dict__)
 
-    def body(self) -> dict[str, dict[str, str | None]]:
+    def body(self) -> dict[str, dict[str, Any]]:
         """The response body in OpenAI's shape."""
         return {
             "error": {
@@ -187,6 +205,55 @@ class MethodNotAllowed(InvalidRequest):
         return super().headers() | {"allow": ", ".join(self.allow)}
 
 
+class Conflict(InvalidRequest):
+    """What is to be made exists already, or has changed meanwhile."""
+
+    status = 409
+    code = "conflict"
+
+
+class Unauthenticated(TidegateError):
+    """Nobody knows who asks; what was shown as proof is never repeated."""
+
+    status = 401
+    type = "authentication_error"
+    default_param = "authorization"
+
+    def headers(self) -> dict[str, str]:
+        """As for every error, with ``www-authenticate``, which HTTP demands of a 401."""
+        return super().headers() | {"www-authenticate": 'Bearer realm="tidegate"'}
+
+
+class MissingKey(Unauthenticated):
+    """The request shows neither a key nor a token."""
+
+    code = "missing_api_key"
+
+
+class InvalidKey(Unauthenticated):
+    """The key is not one of ours; whether its id exists is not said."""
+
+    code = "invalid_api_key"
+
+
+class KeyExpired(Unauthenticated):
+    """The key was valid once."""
+
+    code = "expired_api_key"
+
+
+class KeyRevoked(Unauthenticated):
+    """The key has been withdrawn."""
+
+    code = "revoked_api_key"
+
+
+class InvalidToken(Unauthenticated):
+    """The token is not from the identity provider, not for this service, or not valid now."""
+
+    code = "invalid_token"
+
+
 class Refused(TidegateError):
     """The request is well-formed, but policy forbids it."""
 
@@ -201,10 +268,112 @@ class ZoneForbidden(Refused):
     default_param = "x-tidegate-zone"
 
 
+class RoleForbidden(Refused):
+    """None of the caller's roles may do this."""
+
+    code = "role_forbidden"
+    default_param = "authorization"
+
+
+class ModelForbidden(Refused):
+    """The key may not ask this model."""
+
+    code = "model_forbidden"
+    default_param = "model"
+
+
+class TierForbidden(Refused):
+    """The key may not use the tier that was asked for."""
+
+    code = "tier_forbidden"
+    default_param = "x-tidegate-priority"
+
+
 class ContentRefused(Refused):
     """The classifier judged the text to be something that this fleet refuses."""
 
     code = "content_refused"
+
+
+class Limited(TidegateError):
+    """A limit has been met. Everything about it is in the error, for programs too.
+
+    Args:
+        message: What was met and the way out.
+        rule: The name of the limit, as in the configuration.
+        limit: Its size: tokens, requests or micro-dollars.
+        used: What is used of it.
+        retry_after_s: Seconds after which trying again may help; None where it never will.
+    """
+
+    status = 429
+    type = "rate_limit_error"
+    # Empty where the error was rebuilt from its parts by another process.
+    rule: str = ""
+    limit: int | None = None
+    used: int | None = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        rule: str,
+        limit: int,
+        used: int,
+        retry_after_s: float | None = None,
+        param: str | None = None,
+    ) -> None:
+        super().__init__(message, param=param, retry_after_s=retry_after_s)
+        self.rule = rule
+        self.limit = limit
+        self.used = used
+
+    def body(self) -> dict[str, dict[str, Any]]:
+        """OpenAI's shape, with the rule, its limit, the use and the wait beside it."""
+        body = super().body()
+        body["error"] |= {
+            "rule": self.rule,
+            "limit": self.limit,
+            "used": self.used,
+            "retry_after_s": self.retry_after_s,
+        }
+        return body
+
+
+class RateLimited(Limited):
+    """So many tokens may not be used in so little time."""
+
+    code = "rate_limit_exceeded"
+
+    def headers(self) -> dict[str, str]:
+        """As for every error, with OpenAI's headers about the limit."""
+        headers = super().headers()
+        if self.limit is None or self.used is None:
+            return headers
+        return headers | {
+            "x-ratelimit-limit-tokens": str(self.limit),
+            "x-ratelimit-remaining-tokens": str(max(0, self.limit - self.used)),
+            "x-ratelimit-reset-tokens": f"{self.retry_after_s or 0.0:.3f}s",
+        }
+
+
+class TooManyLarge(Limited):
+    """The user has as many large or xl requests running as it may have."""
+
+    code = "too_many_large_requests"
+
+
+class RequestTooLarge(Limited):
+    """This one request is larger than a limit ever allows."""
+
+    code = "request_too_large"
+
+
+class BudgetExhausted(Limited):
+    """The money set aside for the day or the month is used up."""
+
+    code = "insufficient_quota"
+    type = "insufficient_quota"
 
 
 class Unavailable(TidegateError):
@@ -233,6 +402,18 @@ class ClassifierUnavailable(Unavailable):
     code = "classifier_unavailable"
 
 
+class LedgerUnavailable(Unavailable):
+    """Nobody can say what may be used, and the zone's policy is to refuse then."""
+
+    code = "ledger_unavailable"
+
+
+class StoreUnavailable(Unavailable):
+    """The store cannot be read or written."""
+
+    code = "store_unavailable"
+
+
 class ReplicaUnreachable(Unavailable):
     """A replica's stream cannot be opened; requests go to another one."""
 
@@ -256,6 +437,12 @@ class ZoneMismatch(Failed):
     """An engine was handed a request of another zone, and refused it."""
 
     code = "zone_mismatch"
+
+
+class IsolationViolated(Failed):
+    """An engine found requests together that must be apart, and stopped."""
+
+    code = "isolation_violated"
 
 
 class EngineLost(Failed):

@@ -1,8 +1,8 @@
-"""Judging a text before it is served: task, zone floor, risk.
+"""Judging a text before it is served: task, zone floor, risk, personal data and secrets.
 
-Zone markers are looked for in the whole text. Task and risk are heuristics, and look at the first
-`_HEAD` and the last `_TAIL` bytes of it (all of most texts), where the question and most attempts
-stand. All of it is linear in the length of the text.
+Zone markers, personal data and secrets are looked for in the whole text. Task and risk are
+heuristics, and look at the first `_HEAD` and the last `_TAIL` bytes of it (all of most texts),
+where the question and most attempts stand. All of it is linear in the length of the text.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 import re2
 
 from app.classification.fold import fold
+from app.classification.lookalikes import reading
 from app.classification.markers import ZoneMarkers
-from app.classification.patterns import CODE, COMPLEX, RISK, Task
+from app.classification.patterns import CODE, COMPLEX, EXHAUSTION, INJECTION, RISK, Task
+from app.guards import personal
+from app.guards.kinds import Kind
 
 _HEAD = 48 * 1024
 _TAIL = 16 * 1024
-_WORDS = 4_096  # bytes of the head that are looked at for repetition
+_WORDS = 4_096  # bytes that are looked at for repetition, at the beginning, middle and end
 _REPETITION_RISK = 0.4
 _HIDDEN_RISK = 0.4
 _FEW_HIDDEN = 32  # joiners of emoji and of some scripts, soft hyphens, a byte order mark
@@ -46,6 +49,8 @@ class Verdict:
     """How much it looks like an attempt on the model, 0 to 1; a heuristic."""
     reasons: tuple[str, ...]
     """The names of the signs that were found, such as `zone:private` and `code:fence`."""
+    found: Mapping[str, int] = field(default_factory=dict)
+    """How many were found of each kind in `app.guards.kinds`; kinds not found are left out."""
 
 
 class Judge:
@@ -65,6 +70,8 @@ class Judge:
         self._markers = ZoneMarkers(self._settings.zone_markers)
         options = re2.Options()
         options.log_errors = False
+        # A set whose automaton outgrows its memory matches nothing; these stay far below this.
+        options.max_mem = 64 << 20
         self._signs = re2.Set.SearchSet(options)
         self._signs_by_index: list[str] = []
         risky = {name: pattern for name, (_, pattern) in RISK.items()}
@@ -72,7 +79,9 @@ class Judge:
             self._signs.Add(f"(?im){pattern}")
             self._signs_by_index.append(name)
         self._signs.Compile()
-        fold("\xad")  # makes its tables now rather than with the first request
+        # Makes tables and automata now rather than with the first request.
+        fold("\xad")
+        personal.count("")
 
     def judge(self, text: str) -> Verdict:
         """Judges the text of a request.
@@ -89,14 +98,26 @@ class Judge:
         seen = folded.text
         if len(seen) > _HEAD + _TAIL:
             seen = seen[:_HEAD] + b"\n" + seen[-_TAIL:]
-        signs = [self._signs_by_index[index] for index in sorted(self._signs.Match(seen) or ())]
+        indices = set(self._signs.Match(seen) or ())
+        disguised = reading(seen)
+        if disguised is not None:
+            indices |= {
+                index
+                for index in self._signs.Match(disguised) or ()
+                if self._signs_by_index[index] in RISK
+            }
+        signs = [self._signs_by_index[index] for index in sorted(indices)]
         if folded.hidden > _FEW_HIDDEN and folded.hidden * 10 > len(text):
             signs.append("risk:hidden-characters")
-        if _repeats_itself(seen[:_WORDS]):
+        if any(map(_repeats_itself, _windows(seen))):
             signs.append("risk:repetition")
         if zone is not None:
             signs.append(f"zone:{zone}")
-        return Verdict(self._task(text, signs), zone, _risk(signs), tuple(signs))
+        found = personal.count(text)
+        for kind, names in _COUNTED.items():
+            if number := len(names & set(signs)):
+                found[kind.value] = number
+        return Verdict(self._task(text, signs), zone, _risk(signs), tuple(signs), found)
 
     def _task(self, text: str, signs: list[str]) -> Task:
         if len(text) >= self._settings.long_context_chars:
@@ -116,12 +137,26 @@ _RISKS = {name: risk for name, (risk, _) in RISK.items()} | {
 }
 
 
+_COUNTED = {
+    Kind.INJECTION: INJECTION.keys() | {"risk:hidden-characters"},
+    Kind.EXHAUSTION: EXHAUSTION.keys() | {"risk:repetition"},
+}
+
+
 def _risk(signs: list[str]) -> float:
     """The signs' risks together, as if each were a chance independent of the others."""
     harmless = 1.0
     for sign in signs:
         harmless *= 1.0 - _RISKS.get(sign, 0.0)
     return round(1.0 - harmless, 3)
+
+
+def _windows(text: bytes) -> tuple[bytes, ...]:
+    """What of a text is looked at for repetition."""
+    if len(text) <= 2 * _WORDS:
+        return (text[:_WORDS],)
+    middle = len(text) // 2
+    return text[:_WORDS], text[middle : middle + _WORDS], text[-_WORDS:]
 
 
 def _repeats_itself(text: bytes) -> bool:

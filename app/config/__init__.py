@@ -4,8 +4,9 @@ This package owns what may be configured, what is refused, and how a refusal rea
 the file, the offending value, the limit and the way out. It must not act on any of it: where a
 replica is placed follows in ``app.placement``, what is built from it in ``app.main``.
 
-``types`` holds the scalars, ``pools``, ``service`` and ``fleet`` the models, ``checks`` the rules
-that span fields, ``explain`` turns pydantic's findings into ours, ``load`` reads files.
+``types`` holds the scalars, ``pools``, ``service``, ``tenancy`` and ``fleet`` the models,
+``checks`` the rules that span fields, ``explain`` turns pydantic's findings into ours, ``load``
+reads files.
 """
 
 from app.config.fleet import Deployed, FleetConfig, ModelConfig, ZoneConfig
@@ -18,12 +19,33 @@ from app.config.pools import (
     ResourceConfig,
 )
 from app.config.service import (
-    AccessConfig,
     BreakerConfig,
     ClassifierConfig,
     ExpectedOutputConfig,
     GatewayConfig,
     RoutingConfig,
+)
+from app.config.tenancy import (
+    AccessConfig,
+    AnswerGuards,
+    AuditConfig,
+    BudgetPolicy,
+    BudgetsConfig,
+    Durability,
+    FairnessConfig,
+    GuardAction,
+    GuardPolicy,
+    GuardsConfig,
+    JwtConfig,
+    Keys,
+    LedgerConfig,
+    LimitsConfig,
+    PriceConfig,
+    PricesConfig,
+    PromptGuards,
+    Scheduling,
+    StoreConfig,
+    WhenLedgerAway,
 )
 from app.config.types import Device, Executor, Isolation, Market, OnUnavailable, ZoneName
 from app.routing.size_class import SizeClass
@@ -32,24 +54,43 @@ __all__ = [
     "IMPORT_PATH",
     "MARKET_LABEL",
     "AccessConfig",
+    "AnswerGuards",
+    "AuditConfig",
     "BreakerConfig",
+    "BudgetPolicy",
+    "BudgetsConfig",
     "ClassifierConfig",
     "Deployed",
     "Device",
+    "Durability",
     "EngineConfig",
     "Executor",
     "ExpectedOutputConfig",
+    "FairnessConfig",
     "FleetConfig",
     "GatewayConfig",
+    "GuardAction",
+    "GuardPolicy",
+    "GuardsConfig",
     "Isolation",
+    "JwtConfig",
+    "Keys",
+    "LedgerConfig",
+    "LimitsConfig",
     "Market",
     "MarketConfig",
     "ModelConfig",
     "OnUnavailable",
     "PoolConfig",
+    "PriceConfig",
+    "PricesConfig",
+    "PromptGuards",
     "ResourceConfig",
     "RoutingConfig",
+    "Scheduling",
     "SizeClass",
+    "StoreConfig",
+    "WhenLedgerAway",
     "ZoneConfig",
     "ZoneName",
     "config_schema",

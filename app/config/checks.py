@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 from app.classification.markers import ZoneMarkers
 from app.config.explain import did_you_mean
 from app.config.pool_checks import check_pool
-from app.errors import ConfigIssue
+from app.config.tenancy import GuardAction, WhenLedgerAway
+from app.config.types import Isolation
+from app.errors import ConfigError, ConfigIssue
 from app.routing.size_class import SizeClass
+from app.security.algorithms import check_algorithms, check_location
 
 if TYPE_CHECKING:
     from app.config.fleet import FleetConfig
@@ -26,11 +29,15 @@ def check(fleet: "FleetConfig") -> list[ConfigIssue]:
     issues = [
         *_names(fleet),
         *_zones(fleet),
+        *_away(fleet),
         *_references(fleet),
         *_coverage(fleet),
         *_classifier(fleet),
         *_routing(fleet),
         *_access(fleet),
+        *_store(fleet),
+        *_prices(fleet),
+        *_guards(fleet),
     ]
     for index, pool in enumerate(fleet.pools):
         model = next((model for model in fleet.models if model.name == pool.model), None)
@@ -72,6 +79,16 @@ def _zones(fleet: "FleetConfig") -> Iterator[ConfigIssue]:
             strongest = name
 
 
+def _away(fleet: "FleetConfig") -> Iterator[ConfigIssue]:
+    for name, zone in fleet.zones.items():
+        if zone.isolation is Isolation.MAXIMUM and zone.when_ledger_away is WhenLedgerAway.SERVE:
+            yield ConfigIssue(
+                f"zones.{name}.when_ledger_away",
+                "'serve' is not possible with maximum isolation: nothing is served there that "
+                "nobody accounts for; use 'refuse' or a weaker isolation",
+            )
+
+
 def _unknown(kind: str, name: str, known: list[str]) -> str:
     hint = did_you_mean(name, known) or f"the {kind}s are {', '.join(known)}"
     return f"there is no {kind} {name!r}; {hint}"
@@ -90,9 +107,16 @@ def _references(fleet: "FleetConfig") -> Iterator[ConfigIssue]:
 
 def _coverage(fleet: "FleetConfig") -> Iterator[ConfigIssue]:
     for zone in fleet.zones:
-        if all(pool.zone != zone for pool in fleet.pools):
+        pools = [pool for pool in fleet.pools if pool.zone == zone]
+        if not pools:
             yield ConfigIssue(
                 f"zones.{zone}", f"no pool serves it: add a pool with `zone: {zone}` or remove it"
+            )
+        elif all(pool.isolated for pool in pools):
+            yield ConfigIssue(
+                f"zones.{zone}",
+                "all its pools are `isolated`, which serve only risky requests: add one that is "
+                "not",
             )
     for index, model in enumerate(fleet.models):
         if all(pool.model != model.name for pool in fleet.pools):
@@ -141,6 +165,12 @@ def _routing(fleet: "FleetConfig") -> Iterator[ConfigIssue]:
 
 
 def _access(fleet: "FleetConfig") -> Iterator[ConfigIssue]:
+    jwt = fleet.access.jwt
+    if jwt is not None:
+        for problem in check_algorithms(jwt.algorithms):
+            yield ConfigIssue("access.jwt.algorithms", problem)
+        for problem in check_location(jwt.jwks):
+            yield ConfigIssue("access.jwt.jwks", problem)
     highest, zones = fleet.access.max_zone, list(fleet.zones)
     if highest is None:
         return
@@ -152,3 +182,48 @@ def _access(fleet: "FleetConfig") -> Iterator[ConfigIssue]:
             f"{highest!r} is below `default_zone` ({fleet.default_zone}), so every request "
             "without a key would be refused: raise it or lower `default_zone`",
         )
+
+
+def _store(fleet: "FleetConfig") -> Iterator[ConfigIssue]:
+    # Imported here: the database's drivers take longer than all the rest of a check.
+    from app.store.url import parse_url
+
+    try:
+        parse_url(fleet.store.url)
+    except ConfigError as error:
+        yield from error.issues
+
+
+def _prices(fleet: "FleetConfig") -> Iterator[ConfigIssue]:
+    models = [model.name for model in fleet.models]
+    for name in fleet.prices.models:
+        if name not in models:
+            yield ConfigIssue(f"prices.models.{name}", _unknown("model", name, models))
+
+
+def _guards(fleet: "FleetConfig") -> Iterator[ConfigIssue]:
+    zones, guards = list(fleet.zones), fleet.guards
+    for name in guards.zones:
+        if name not in fleet.zones:
+            yield ConfigIssue(f"guards.zones.{name}", _unknown("zone", name, zones))
+    floor = guards.personal_data_zone
+    if floor is not None and floor not in fleet.zones:
+        yield ConfigIssue("guards.personal_data_zone", _unknown("zone", floor, zones))
+    for owner, policy in (
+        *((f"zones.{name}", policy) for name, policy in guards.zones.items()),
+        *((f"tenants.{name}", policy) for name, policy in guards.tenants.items()),
+    ):
+        for kind, action in policy.prompt:
+            if not fleet.classifier.enabled and action.strength >= GuardAction.REDACT.strength:
+                yield ConfigIssue(
+                    f"guards.{owner}.prompt.{kind}",
+                    f"{action.value!r} needs the classifier, which is off: set "
+                    "`classifier.enabled: true`, or use a milder action",
+                )
+        for kind in ("injection", "exhaustion"):
+            if getattr(policy.prompt, kind) is GuardAction.REDACT:
+                yield ConfigIssue(
+                    f"guards.{owner}.prompt.{kind}",
+                    "'redact' is not possible, since what was found is the whole text's meaning: "
+                    "use 'flag' or 'refuse'",
+                )

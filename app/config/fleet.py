@@ -7,11 +7,22 @@ from pydantic import Field, field_validator, model_validator
 from app.config import checks
 from app.config.pools import PoolConfig
 from app.config.service import (
-    AccessConfig,
     ClassifierConfig,
     ExpectedOutputConfig,
     GatewayConfig,
     RoutingConfig,
+)
+from app.config.tenancy import (
+    AccessConfig,
+    AuditConfig,
+    BudgetsConfig,
+    FairnessConfig,
+    GuardsConfig,
+    LedgerConfig,
+    LimitsConfig,
+    PricesConfig,
+    StoreConfig,
+    WhenLedgerAway,
 )
 from app.config.types import (
     Count,
@@ -54,6 +65,9 @@ class ZoneConfig(Section):
     """How strictly requests are kept apart from each other."""
     description: str = ""
     """For people."""
+    when_ledger_away: WhenLedgerAway = WhenLedgerAway.REFUSE
+    """What becomes of requests while nobody can say what may be used. `serve` is refused for
+    maximum isolation."""
 
 
 class Deployed(NamedTuple):
@@ -83,6 +97,14 @@ class FleetConfig(Section):
     routing: RoutingConfig = RoutingConfig()
     expected_output: ExpectedOutputConfig = ExpectedOutputConfig()
     access: AccessConfig = AccessConfig()
+    store: StoreConfig = StoreConfig()
+    ledger: LedgerConfig = LedgerConfig()
+    limits: LimitsConfig = LimitsConfig()
+    budgets: BudgetsConfig = BudgetsConfig()
+    prices: PricesConfig = PricesConfig()
+    fairness: FairnessConfig = FairnessConfig()
+    guards: GuardsConfig = GuardsConfig()
+    audit: AuditConfig = AuditConfig()
 
     @field_validator("size_classes_required")
     @classmethod

@@ -40,6 +40,8 @@ _OURS = {
     "scheduling_policy": "requests are ordered by Tidegate",
     "scheduler_cls": "requests are scheduled by Tidegate",
     "worker_cls": "the worker follows from the device",
+    "worker_extension_cls": "the worker erases KV caches for Tidegate",
+    "additional_config": "the zone's isolation travels in it",
     "stat_loggers": "Tidegate reads the engine's statistics",
     "disable_log_stats": "routing needs the engine's statistics",
     "enable_log_requests": "prompts must not reach the log",

@@ -123,6 +123,8 @@ class PoolConfig(Section):
     """Where the replicas run, a deployment for each market."""
     resources: ResourceConfig = ResourceConfig()
     """What each replica takes."""
+    isolated: Flag = False
+    """Set apart for requests whose risk is above `guards.isolate_above`; it gets no others."""
     max_outstanding_tokens: Count = Field(default_factory=_saturation)
     """Tokens of work (prompt and expected output) on one replica from which on it counts as
     saturated and requests spill to a larger class. By default two full batches of the pool's

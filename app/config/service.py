@@ -12,7 +12,6 @@ from app.config.types import (
     Flag,
     Fraction,
     OnUnavailable,
-    PrincipalName,
     Seconds,
     Section,
     Text,
@@ -102,14 +101,3 @@ class ExpectedOutputConfig(Section):
     """What is foreseen while nothing is known."""
     max_keys: Count = 10_000
     """Most combinations of tenant, model and task that are remembered."""
-
-
-class AccessConfig(Section):
-    """Who a request without a key is taken for."""
-
-    tenant: PrincipalName = "default"
-    """Who pays."""
-    user: PrincipalName = "anonymous"
-    """Who asks."""
-    max_zone: ZoneName | None = None
-    """Highest zone that it may ask for; by default the highest of all."""

@@ -1,4 +1,5 @@
 """What was used, by whom, where.
 
-Owns the counting of tokens and requests. It must not decide on admission, and does no I/O.
+Owns the counting of tokens and requests, and the journal in which a gateway keeps what the ledger
+has not confirmed. It must not decide on admission.
 """

@@ -3,6 +3,7 @@
 import inspect
 import pickle
 import re
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,15 @@ from app import errors
 from app.errors import CODES, ConfigError, ContextLengthExceeded, TidegateError, error_from_code
 
 LEAVES = sorted(CODES.values(), key=lambda cls: cls.code)
-GROUPS = {errors.TidegateError, errors.Refused, errors.Unavailable, errors.Failed}
+GROUPS = {
+    errors.TidegateError,
+    errors.Unauthenticated,
+    errors.Refused,
+    errors.Limited,
+    errors.Unavailable,
+    errors.Failed,
+}
+LIMITED: dict[str, Any] = {"rule": "user_tokens_per_minute", "limit": 10_000, "used": 9_990}
 
 
 def sample(cls: type[TidegateError]) -> TidegateError:
@@ -18,6 +27,8 @@ def sample(cls: type[TidegateError]) -> TidegateError:
         return ContextLengthExceeded(prompt_tokens=40_000, max_tokens=16, limit=32_768)
     if cls is ConfigError:
         return ConfigError([("args.pools[0].zone", "no such zone")])
+    if issubclass(cls, errors.Limited):
+        return cls("It went wrong.", **LIMITED)
     return cls("It went wrong.")
 
 
@@ -31,14 +42,30 @@ def test_codes_are_the_published_ones() -> None:
         "unknown_zone": 400,
         "not_found": 404,
         "method_not_allowed": 405,
+        "conflict": 409,
+        "missing_api_key": 401,
+        "invalid_api_key": 401,
+        "expired_api_key": 401,
+        "revoked_api_key": 401,
+        "invalid_token": 401,
         "zone_forbidden": 403,
+        "role_forbidden": 403,
+        "model_forbidden": 403,
+        "tier_forbidden": 403,
         "content_refused": 403,
+        "rate_limit_exceeded": 429,
+        "too_many_large_requests": 429,
+        "request_too_large": 429,
+        "insufficient_quota": 429,
         "overloaded": 503,
         "no_capacity": 503,
         "classifier_unavailable": 503,
+        "ledger_unavailable": 503,
+        "store_unavailable": 503,
         "replica_unreachable": 503,
         "internal_error": 500,
         "zone_mismatch": 500,
+        "isolation_violated": 500,
         "engine_lost": 502,
         "request_timeout": 504,
         "config_invalid": 500,
@@ -67,7 +94,8 @@ def test_the_docstring_shows_the_tree() -> None:
 def test_shape_and_pickle(cls: type[TidegateError]) -> None:
     error = sample(cls)
     body = error.body()["error"]
-    assert set(body) == {"message", "type", "param", "code"}
+    more = {*LIMITED, "retry_after_s"} if isinstance(error, errors.Limited) else set()
+    assert set(body) == {"message", "type", "param", "code"} | more
     assert body["message"] == str(error) == error.message
     assert body["code"] == cls.code
     assert 400 <= error.status <= 599
@@ -85,8 +113,10 @@ def test_rebuilt_from_its_parts(cls: type[TidegateError]) -> None:
         error.code, error.message, param=error.param, retry_after_s=error.retry_after_s
     )
     assert type(copy) is cls
-    assert copy.body() == error.body()
-    assert copy.headers() == error.headers()
+    # Of a limit, another process knows what its message says.
+    lost = {"rule": "", "limit": None, "used": None} if isinstance(error, errors.Limited) else {}
+    assert copy.body()["error"] == error.body()["error"] | lost
+    assert copy.headers().items() <= error.headers().items()
     with pytest.raises(cls, match=re.escape(error.message)):
         raise copy
 
@@ -132,3 +162,17 @@ def test_config_error_lists_all_issues() -> None:
     assert str(error) == (
         "2 errors in the configuration:\n  args.zones: empty\n  args.pools[1].name: taken"
     )
+
+
+def test_a_rate_limit_has_openais_headers() -> None:
+    error = errors.RateLimited("Slow down.", retry_after_s=1.25, **LIMITED)
+    assert error.headers() == {
+        "retry-after": "2",
+        "x-ratelimit-limit-tokens": "10000",
+        "x-ratelimit-remaining-tokens": "10",
+        "x-ratelimit-reset-tokens": "1.250s",
+    }
+
+
+def test_nobody_known_is_told_how_to_say_who() -> None:
+    assert errors.MissingKey("?").headers()["www-authenticate"].startswith("Bearer")

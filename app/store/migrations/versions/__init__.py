@@ -1,0 +1,1 @@
+"""One module a version. What has been released is never changed."""
