@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from deployments.ledger import ledger_application
 from ray import serve
 
-from app.config import parse_config
+from app.config import Keys, parse_config
 from deployments.classifier import classifier_application
 from deployments.engine import engine_application
 from deployments.gateway import gateway_application
@@ -25,4 +26,7 @@ def build(args: dict[str, Any]) -> serve.Application:
         if config.classifier.enabled
         else None
     )
-    return gateway_application(config, engines, classifier)
+    # Without keys nobody's use is limited, so there is nothing to keep.
+    shards = config.ledger.shards if config.access.keys is Keys.REQUIRED else 0
+    ledgers = [ledger_application(config, shard) for shard in range(shards)]
+    return gateway_application(config, engines, classifier, ledgers)

@@ -43,6 +43,7 @@ class ClassifierReplica:
             verdict.zone_floor,
             verdict.risk,
             list(verdict.reasons),
+            dict(verdict.found),
         )
         connection.send(Kind.VERDICT, [encode(answer)])
 

@@ -134,6 +134,7 @@ class ClassifierClient:
                     zone_floor=answer.zone_floor,
                     risk=answer.risk,
                     reasons=tuple(answer.reasons),
+                    found=answer.found,
                 )
             )
 

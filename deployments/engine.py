@@ -7,7 +7,15 @@ import structlog
 from ray import serve
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
 
-from app.config import Deployed, Device, FleetConfig, ModelConfig, PoolConfig
+from app.config import (
+    Deployed,
+    Device,
+    FairnessConfig,
+    FleetConfig,
+    ModelConfig,
+    PoolConfig,
+    ZoneConfig,
+)
 from app.errors import ConfigError
 from app.placement import engine_placement
 from deployments.environment import engine_environment
@@ -33,9 +41,13 @@ class EngineReplica:
     Args:
         model: the model's configuration.
         pool: the pool's configuration.
+        zone: the configuration of the pool's zone.
+        fairness: the order in which requests are started.
     """
 
-    async def __init__(self, model: ModelConfig, pool: PoolConfig) -> None:  # type: ignore[misc]
+    async def __init__(  # type: ignore[misc]
+        self, model: ModelConfig, pool: PoolConfig, zone: ZoneConfig, fairness: FairnessConfig
+    ) -> None:
         # Imported here: only a replica's process has the environment that vLLM is to start with,
         # and whoever merely builds the application is spared vLLM's seconds.
         from vllm.platforms import current_platform
@@ -47,7 +59,7 @@ class EngineReplica:
             raise ConfigError([(f"pools[{pool.name}].resources.device", _NO_GPU)])
         self._pool = pool
         self._violations = 0
-        config = engine_args(model, pool).create_engine_config()
+        config = engine_args(model, pool, zone, fairness).create_engine_config()
         self._host = EngineHost(config, pool.zone, self._violated)
         self._endpoint = await self._host.start(ray.util.get_node_ip_address())
         log.info("engine ready", pool=pool.name, zone=pool.zone)
@@ -120,4 +132,4 @@ def engine_application(config: FleetConfig, deployed: Deployed) -> serve.Applica
         health_check_timeout_s=pool.health_check_timeout_s,
         **options,
     )
-    return deployment.bind(config.model(pool.model), pool)
+    return deployment.bind(config.model(pool.model), pool, config.zones[pool.zone], config.fairness)

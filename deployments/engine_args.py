@@ -4,14 +4,26 @@ from typing import Any
 
 from vllm.engine.arg_utils import AsyncEngineArgs
 
-from app.config import Device, ModelConfig, PoolConfig
+from app.config import Device, FairnessConfig, ModelConfig, PoolConfig, ZoneConfig
 from app.placement import engine_executor
+from deployments.isolation import KV_CACHE_ERASER, EnginePolicy
 from deployments.pipeline_worker import PIPELINE_CPU_WORKER
+from deployments.scheduler import SCHEDULER
 
 
-def engine_args(model: ModelConfig, pool: PoolConfig) -> AsyncEngineArgs:
-    """The arguments of one engine of a pool."""
+def engine_args(
+    model: ModelConfig, pool: PoolConfig, zone: ZoneConfig, fairness: FairnessConfig
+) -> AsyncEngineArgs:
+    """The arguments of one engine of a pool.
+
+    Args:
+        model: the model's configuration.
+        pool: the pool's configuration.
+        zone: the configuration of the pool's zone.
+        fairness: the order in which requests are started.
+    """
     engine = pool.engine
+    policy = EnginePolicy.of(pool.zone, zone, fairness)
     executor = engine_executor(engine, pool.resources)
     args: dict[str, Any] = {
         **_model_args(model),
@@ -29,6 +41,12 @@ def engine_args(model: ModelConfig, pool: PoolConfig) -> AsyncEngineArgs:
         "disable_log_stats": True,
         **engine.extra,
     }
+    # After `extra`, so that nothing there can loosen what the zone demands.
+    args["scheduler_cls"] = SCHEDULER
+    args["additional_config"] = policy.written(args.get("additional_config", {}))
+    args["worker_extension_cls"] = KV_CACHE_ERASER
+    if not policy.rules.prefix_cache:
+        args["enable_prefix_caching"] = False
     if engine.block_size is not None:
         args["block_size"] = engine.block_size
     if engine.kv_cache_memory is not None:

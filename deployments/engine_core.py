@@ -6,6 +6,7 @@ in the gateways, the core here. `EngineCoreProc` brings the busy loop, aborts, p
 and executor failures; only its sockets are replaced.
 """
 
+import secrets
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -17,18 +18,25 @@ from vllm.v1.engine.core import EngineCoreProc, EngineShutdownState
 from vllm.v1.engine.utils import EngineZmqAddresses
 from vllm.v1.executor import Executor
 
-Emit = Callable[[int, EngineCoreOutputs], None]
+from app.admission.isolation import Claim, Salts
+from app.errors import IsolationViolated
+from deployments.isolation import attach
+from deployments.scheduler import Batchmates, TidegateScheduler
+
+Emit = Callable[[int, EngineCoreOutputs, Batchmates], None]
 
 
 class _Outlet:
     """Stands where EngineCoreProc has a queue to its output socket's thread: emits at once."""
 
-    def __init__(self, emit: Emit) -> None:
+    def __init__(self, emit: Emit, batchmates: dict[int, Batchmates]) -> None:
         self._emit = emit
+        self._batchmates = batchmates
 
     def put_nowait(self, item: tuple[int, EngineCoreOutputs] | bytes) -> None:
         if not isinstance(item, bytes):
-            self._emit(*item)
+            client, outputs = item
+            self._emit(client, outputs, self._batchmates.pop(client, {}))
 
 
 class StreamedEngineCore(EngineCoreProc):
@@ -37,7 +45,8 @@ class StreamedEngineCore(EngineCoreProc):
     Args:
         vllm_config: the engine's configuration.
         executor_class: vLLM's executor for it (in-process, multiprocess or Ray).
-        emit: called on the engine's thread with (client index, outputs) after each step.
+        emit: called on the engine's thread with (client index, outputs, tenants that their
+            requests shared batches with) after each step.
     """
 
     def __init__(self, vllm_config: VllmConfig, executor_class: type[Executor], emit: Emit) -> None:
@@ -48,7 +57,27 @@ class StreamedEngineCore(EngineCoreProc):
             executor_class=executor_class,
             log_stats=False,
         )
-        self.output_queue = _Outlet(emit)
+        scheduler = self.scheduler
+        if not isinstance(scheduler, TidegateScheduler):
+            raise IsolationViolated("the engine was configured with a scheduler that isolates not")
+        self._salts = scheduler.salts = Salts(secrets.token_bytes(32), scheduler.rules)
+        scheduler.erase = self._erase
+        self.output_queue = _Outlet(emit, scheduler.batchmates)
+
+    def _erase(self) -> None:
+        """Leaves nothing of one tenant for the next; on the engine's thread, with nothing running.
+
+        Raises:
+            IsolationViolated: something still holds on to the caches.
+        """
+        self.model_executor.collective_rpc("erase_kv_cache")
+        if not self.scheduler.reset_prefix_cache(reset_connector=True):
+            raise IsolationViolated("the KV cache is still in use between two tenants")
+        if self.mm_receiver_cache is not None:
+            self.mm_receiver_cache.clear_cache()
+        self.model_executor.reset_mm_cache()
+        self.scheduler.reset_encoder_cache()
+        self.model_executor.reset_encoder_cache()
 
     @contextmanager
     def _perform_handshakes(
@@ -70,11 +99,19 @@ class StreamedEngineCore(EngineCoreProc):
     def process_output_sockets(self, *args: Any) -> None:
         """Replaces the thread that writes ZMQ: outputs leave by `emit`."""
 
-    def submit(self, request: EngineCoreRequest) -> None:
-        """Queues a request; safe from any one thread (it hashes blocks and compiles grammars)."""
-        self.input_queue.put_nowait(
-            (EngineCoreRequestType.ADD, self.preprocess_add_request(request))
-        )
+    def submit(self, request: EngineCoreRequest, claim: Claim) -> None:
+        """Queues a request; safe from any one thread (it hashes blocks and compiles grammars).
+
+        Args:
+            request: what to generate; a salt or a priority that came with it is overwritten.
+            claim: who it is for.
+        """
+        claim.salt = self._salts.of(claim.zone, claim.tenant, claim.user)
+        request.cache_salt = claim.salt
+        request.priority = 0
+        made, wave = self.preprocess_add_request(request)
+        attach(made, claim)
+        self.input_queue.put_nowait((EngineCoreRequestType.ADD, (made, wave)))
 
     def cancel(self, request_ids: list[str]) -> None:
         """Aborts requests, whether queued, running or unknown."""

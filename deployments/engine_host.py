@@ -12,13 +12,18 @@ from vllm.config import VllmConfig
 from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs, EngineCoreRequest
 from vllm.v1.serial_utils import MsgpackDecoder, MsgpackEncoder
 
-from app.errors import EngineLost, InternalError, NoCapacity, ZoneMismatch
+from app.admission.isolation import Claim
+from app.admission.tier import Tier
+from app.errors import EngineLost, InternalError, IsolationViolated, NoCapacity, ZoneMismatch
 from deployments.engine_core import EngineThread
-from deployments.messages import Load, Refusal, Submission, encode
+from deployments.isolation import EnginePolicy
+from deployments.messages import Alert, Load, Refusal, SharedBatch, Submission, encode
+from deployments.scheduler import Batchmates, TidegateScheduler
 from deployments.wire import Connection, Endpoint, Kind, StreamServer
 
 REPORT_INTERVAL_S = 1.0
 DRAIN_POLL_S = 0.05
+LEAST_WEIGHT, MOST_WEIGHT = 1e-3, 1e3
 
 log = structlog.get_logger(__name__)
 
@@ -38,9 +43,12 @@ class EngineHost:
     front of the only way into the core.
 
     Args:
-        vllm_config: the engine's configuration.
+        vllm_config: the engine's configuration, made by `engine_args`.
         zone: the zone this engine belongs to.
         on_violation: called with the zone named by a request that was refused for it.
+
+    Raises:
+        IsolationViolated: the configuration was made for another zone.
     """
 
     def __init__(
@@ -49,6 +57,9 @@ class EngineHost:
         zone: str,
         on_violation: Callable[[str], None] = lambda zone: None,
     ) -> None:
+        made_for = EnginePolicy.read(vllm_config).zone
+        if made_for != zone:
+            raise IsolationViolated(f"an engine made for zone {made_for!r} is to serve {zone!r}")
         self._zone = zone
         self._on_violation = on_violation
         self._loop = asyncio.get_running_loop()
@@ -62,6 +73,7 @@ class EngineHost:
         self._live: dict[str, _Live] = {}
         # What the engine's thread has produced and the loop has not yet sent, by client.
         self._pending: dict[int, list[EngineCoreOutput]] = {}
+        self._batchmates: dict[int, Batchmates] = {}
         self._lock = threading.Lock()
         self._flush_due = False
         self._encoder = MsgpackEncoder()
@@ -89,6 +101,12 @@ class EngineHost:
     def live_requests(self) -> int:
         """Requests queued or running in the engine."""
         return len(self._live)
+
+    @property
+    def scheduler(self) -> TidegateScheduler:
+        """The engine's scheduler, which works on the engine's own thread."""
+        scheduler: TidegateScheduler = self._core.scheduler
+        return scheduler
 
     def check(self) -> None:
         """Raises EngineLost if the engine has died."""
@@ -134,6 +152,7 @@ class EngineHost:
             del self._live[request_id]
         with self._lock:
             self._pending.pop(client, None)
+            self._batchmates.pop(client, None)
         if orphans:
             self._core.cancel(orphans)
 
@@ -150,12 +169,13 @@ class EngineHost:
         request: EngineCoreRequest = self._decoder.decode(buffers[1:])
         if submission.zone != self._zone:
             self._on_violation(submission.zone)
-            self._refuse(
-                connection,
-                request.request_id,
-                ZoneMismatch.code,
-                f"this engine serves zone {self._zone!r}, the request is of {submission.zone!r}",
+            message = f"this engine serves zone {self._zone!r}, the request is of another"
+            # The engine goes on: whoever can send such requests must not be able to stop it.
+            self._alarm(Alert(self._zone, ZoneMismatch.code, message, fatal=False))
+            message = (
+                f"this engine serves zone {self._zone!r}, the request is of {submission.zone!r}"
             )
+            self._refuse(connection, request.request_id, ZoneMismatch.code, message)
             return
         if self._death is not None or self._draining:
             self._refuse(connection, request.request_id, NoCapacity.code, "the engine is leaving")
@@ -170,11 +190,15 @@ class EngineHost:
         self._live[request.request_id] = _Live(client, submission.tokens)
         self._prefilled += len(request.prompt_token_ids or ())
         try:
-            self._core.submit(request)
+            self._core.submit(request, _claim(submission, request))
         except Exception as error:  # noqa: BLE001 - one request must not end the engine
             # Such as a grammar that does not compile: this request's fault, not the engine's.
             del self._live[request.request_id]
             self._refuse(connection, request.request_id, InternalError.code, str(error))
+
+    def _alarm(self, alert: Alert) -> None:
+        for connection in self._clients.values():
+            connection.send(Kind.SECURITY, [encode(alert)])
 
     def _refuse(self, connection: Connection, request_id: str, code: str, message: str) -> None:
         connection.send(Kind.REFUSED, [encode(Refusal(request_id, code, message))])
@@ -196,10 +220,14 @@ class EngineHost:
 
     # From the engine, on its thread.
 
-    def _emit(self, client: int, outputs: EngineCoreOutputs) -> None:
+    def _emit(self, client: int, outputs: EngineCoreOutputs, batchmates: Batchmates) -> None:
         if not outputs.outputs:
             return
         with self._lock:
+            if batchmates:
+                known = self._batchmates.setdefault(client, {})
+                for request_id, tenants in batchmates.items():
+                    known.setdefault(request_id, []).extend(tenants)
             pending = self._pending.get(client)
             if pending is None:
                 self._pending[client] = outputs.outputs
@@ -218,6 +246,8 @@ class EngineHost:
 
     def _hang_up(self) -> None:
         # Gateways learn of the death from the stream's end, long before a health check would say.
+        if isinstance(self._death, IsolationViolated):
+            self._alarm(Alert(self._zone, self._death.code, str(self._death), fatal=True))
         for connection in list(self._clients.values()):
             connection.close()
 
@@ -226,13 +256,16 @@ class EngineHost:
         with self._lock:
             self._flush_due = False
             ready = [
-                (connection, self._pending.pop(client))
+                (connection, self._pending.pop(client), self._batchmates.pop(client, None))
                 for client, connection in self._clients.items()
                 if connection.writable and client in self._pending
             ]
             for gone in self._pending.keys() - self._clients.keys():
                 del self._pending[gone]
-        for connection, outputs in ready:
+                self._batchmates.pop(gone, None)
+        for connection, outputs, batchmates in ready:
+            if batchmates:
+                connection.send(Kind.BATCHMATES, [encode(SharedBatch(batchmates))])
             live = self._live
             for output in outputs:
                 self._decoded += len(output.new_token_ids)
@@ -251,6 +284,19 @@ class EngineHost:
             self._reported_at = now
             for client, connection in list(self._clients.items()):
                 connection.send(Kind.LOAD, [encode(self.load(client))])
+
+
+def _claim(submission: Submission, request: EngineCoreRequest) -> Claim:
+    expected = submission.tokens - len(request.prompt_token_ids or ())
+    return Claim(
+        zone=submission.zone,
+        tenant=submission.tenant,
+        user=submission.user,
+        tier=Tier(submission.tier),
+        # In this order, which makes NaN the least.
+        weight=min(MOST_WEIGHT, max(LEAST_WEIGHT, submission.weight)),
+        expected_tokens=max(1, expected),
+    )
 
 
 _SUBMISSION = msgspec.msgpack.Decoder(Submission)

@@ -6,18 +6,17 @@ import time
 from typing import Protocol
 
 from app.admission.expected_output import ExpectedOutput, ExpectedOutputSettings
-from app.api.context import RequestContext
-from app.classification.judge import Verdict
 from app.config import ExpectedOutputConfig, FleetConfig, PoolConfig
-from app.errors import ContentRefused, NoCapacity
+from app.errors import NoCapacity
 from app.routing.breaker import BreakerSettings
 from app.routing.route_table import MarketRoute, PoolRoute, build_tables
 from app.routing.router import Route, Router
 from app.routing.size_class import SizeClass
-from app.security.identity import Identity
-from app.security.zones import ZoneLadder
 from app.usage.meter import UsageMeter
+from deployments.admission import Admission
+from deployments.gate import Gate
 from deployments.links import Links
+from deployments.messages import Alert
 
 
 class Placeable(Protocol):
@@ -38,53 +37,39 @@ class Placeable(Protocol):
         """The longest its sequence can become."""
         ...
 
+    @property
+    def isolated(self) -> bool:
+        """Whether its risk sets it apart."""
+        ...
+
 
 class Fleet:
     """Holds the cores of a gateway and feeds them; decides nothing itself.
 
     Args:
         config: the fleet's configuration.
+        admission: who may use how much.
     """
 
-    def __init__(self, config: FleetConfig) -> None:
+    def __init__(self, config: FleetConfig, admission: Admission) -> None:
         self._config = config
         self._pools = {pool.name: pool for pool in config.pools}
-        self._ladder = ZoneLadder(tuple(config.zones), config.default_zone)
         self._changed = asyncio.Event()
         self.router = Router(
             build_tables(pool_route(pool) for pool in config.pools),
             BreakerSettings(**config.routing.breaker.model_dump()),
             config.gateway.retry_after_s,
         )
-        self.links = Links(self.router, self._wake)
+        self.links = Links(self.router, self._wake, self._alerted)
         self.expected = ExpectedOutput(expected_settings(config.expected_output))
         self.usage = UsageMeter()
+        self.admission = admission
+        self.gate = Gate(config, admission)
         self.retries = config.routing.retries
 
     def pool(self, name: str) -> PoolConfig:
         """The configuration of a pool."""
         return self._pools[name]
-
-    def zone_of(self, context: RequestContext, verdict: Verdict | None) -> str:
-        """The zone a request is served in, once its text has been judged.
-
-        Raises:
-            ZoneForbidden: the text belongs above what the identity may use.
-            ContentRefused: the text's risk is above what the configuration allows.
-        """
-        if verdict is None:
-            return context.zone
-        limit = self._config.classifier.refuse_above
-        if limit is not None and verdict.risk > limit:
-            raise ContentRefused(
-                f"the text was judged too risky ({verdict.risk:.2f}, the limit is {limit:.2f}): "
-                + ", ".join(verdict.reasons)
-            )
-        return self._ladder.raised(context.zone, verdict.zone_floor, context.identity)
-
-    def asked_zone(self, zone: str | None, identity: Identity) -> str:
-        """The zone that a request asks for, see `ZoneLadder.asked`."""
-        return self._ladder.asked(zone, identity)
 
     async def route(
         self, model: str, request: Placeable, deadline: float, failed: set[str]
@@ -111,6 +96,7 @@ class Fleet:
                     request.need_tokens,
                     time.monotonic(),
                     frozenset(failed),
+                    isolated=request.isolated,
                 )
             except NoCapacity as error:
                 pause = min(until - loop.time(), error.retry_after_s or 1.0)
@@ -121,6 +107,10 @@ class Fleet:
                         await self._changed.wait()
                     # Only now: a replica that leaves goes on refusing until Serve has removed it.
                     failed.clear()
+
+    def _alerted(self, replica_id: str, pool: str, alert: Alert) -> None:
+        """Has an engine's report of a breach recorded."""
+        self.admission.alerted(pool, replica_id, alert)
 
     def _wake(self) -> None:
         self._changed.set()
@@ -139,6 +129,7 @@ def pool_route(pool: PoolConfig) -> PoolRoute:
         markets=tuple(
             MarketRoute(market, entry.min_replicas) for market, entry in pool.markets.items()
         ),
+        isolated=pool.isolated,
     )
 
 

@@ -8,7 +8,7 @@ and where it is sent again if that replica dies before its first token.
 import asyncio
 from collections.abc import AsyncGenerator
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from vllm.config import VllmConfig
@@ -24,22 +24,29 @@ from vllm.v1.engine.parallel_sampling import ParentRequest
 from app.api.context import Placed, RequestContext, current_request
 from app.api.openai import translated
 from app.errors import (
+    ContentRefused,
     ContextLengthExceeded,
     EngineLost,
     InternalError,
     NoCapacity,
     ReplicaUnreachable,
+    RequestTimeout,
     TidegateError,
 )
 from app.routing.router import Route
 from app.routing.size_class import SizeClass
 from app.usage.meter import UsageKey
+from deployments.admission import Outcome, Work
 from deployments.fleet import Fleet
 from deployments.front_end import FrontEnd
+from deployments.gate import AnswerFilters, Passed
 from deployments.links import Flight
 from deployments.messages import Submission
 
 _SUPPORTED_TASKS = ("generate",)
+_FINISHED = "finished"
+# Ends of a request that are not our failure.
+_CHARGED = frozenset({_FINISHED, "cancelled", RequestTimeout.code, ContentRefused.code})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +54,34 @@ class _Admitted:
     """A request whose length, zone and class are known."""
 
     zone: str
+    isolated: bool
     task: str
     prompt_tokens: int
     expected_tokens: int
     size_class: SizeClass
     need_tokens: int
+    work: Work
+
+
+@dataclass(slots=True)
+class _Job:
+    """One call of `generate`, from its arrival to its account."""
+
+    context: RequestContext
+    admitted: _Admitted | None = None
+    reservation: str | None = None
+    registered: str | None = None
+    filters: AnswerFilters | None = None
+    flights: list[Flight] = field(default_factory=list)
+    route: Route | None = None
+    failed: set[str] = field(default_factory=set)
+    losses: int = 0
+    outcome: str = "cancelled"
+
+    def fail(self, error: TidegateError) -> None:
+        """Remembers why it ended, also for those who only see a stream's end."""
+        self.context.error = error
+        self.outcome = error.code
 
 
 class FleetEngine(FrontEnd):
@@ -100,73 +130,94 @@ class FleetEngine(FrontEnd):
         Raises:
             TidegateError: the request was refused, could not be placed, or lost its replica.
         """
-        context = current_request.get()
-        flights: list[Flight] = []
-        registered: str | None = None
-        route: Route | None = None
-        whole = False
+        job = _Job(current_request.get())
         try:
-            request, admitted = await self._admit(
-                prompt, sampling_params, request_id, options, context
-            )
-            queue = RequestOutputCollector(sampling_params.output_kind, request.request_id)
-            text = extract_prompt_components(self.model_config, prompt).text
-            registered = request.request_id
-            flights = self._register(request, text, queue)
-            failed: set[str] = set()
-            losses = 0
+            queue = await self._begin(job, prompt, sampling_params, request_id, options)
             while True:
-                route = await self._place(admitted, flights, context, failed)
+                await self._place(job)
                 try:
                     while True:
                         output = queue.get_nowait() or await queue.get()
-                        context.started = True
-                        if any(each.finish_reason == "error" for each in output.outputs):
-                            raise InternalError("the engine failed at this request")
-                        yield output
+                        self._came(job, output)
                         if output.finished:
-                            whole = True
+                            # Before the client can know that it is over.
+                            await self._settle(job)
+                            yield output
                             return
+                        yield output
                 except ReplicaUnreachable as error:
-                    if any(flight.tokens for flight in flights):
-                        raise EngineLost(
-                            "the replica that served this request was lost; send it again"
-                        ) from error
-                    self._fleet.links.drop(flights)
-                    failed.add(route.replica_id)
-                    losses += 1
-                    if losses > self._fleet.retries:
-                        raise NoCapacity(
-                            f"{losses} replicas were lost before the first token"
-                        ) from error
+                    self._lost(job, error)
         except TidegateError as error:
-            context.error = error
+            job.fail(error)
             raise
         except Exception as error:
             # What is wrong with a request may show only here, such as a grammar that is none.
-            context.error = translated(error)
-            raise context.error from error
+            job.fail(translated(error))
+            raise translated(error) from error
         finally:
             # Also when the client has left: nothing may go on for nobody, and what was generated
             # counts as used.
-            if route is not None:
-                self._settle(admitted, flights, context, route, whole)
-            self._fleet.links.drop(flights)
-            if registered is not None:
+            self._fleet.links.drop(job.flights)
+            if job.registered is not None:
                 # The id of several answers' parent stands for them all, and ends with them.
-                self._outputs.abort_requests([registered], internal=True)
+                self._outputs.abort_requests([job.registered], internal=True)
+            await self._settle(job)
 
-    async def _admit(
+    async def _begin(
+        self,
+        job: _Job,
+        prompt: Any,
+        params: SamplingParams,
+        request_id: str,
+        options: dict[str, Any],
+    ) -> RequestOutputCollector:
+        """Admits a request, reserves what it can cost, and opens the queue of its outputs."""
+        context, fleet = job.context, self._fleet
+        passed = await fleet.gate.passed(context)
+        request, admitted = self._admit(prompt, params, request_id, options, context, passed)
+        job.admitted = admitted
+        job.reservation = await fleet.admission.reserve(context, admitted.work)
+        job.filters = fleet.gate.filters(passed, context)
+        queue = RequestOutputCollector(params.output_kind, request.request_id)
+        text = extract_prompt_components(self.model_config, prompt).text
+        job.registered = request.request_id
+        job.flights = self._register(request, text, queue)
+        return queue
+
+    def _came(self, job: _Job, output: RequestOutput) -> None:
+        """Takes what has come from the engine, and filters it."""
+        job.context.started = True
+        assert job.filters is not None
+        for each in output.outputs:
+            if each.finish_reason == "error":
+                raise InternalError("the engine failed at this request")
+            job.filters.apply(each)
+        if output.finished:
+            job.outcome = _FINISHED
+
+    def _lost(self, job: _Job, error: ReplicaUnreachable) -> None:
+        """Takes the loss of a replica: the request may be sent again, or it is over."""
+        assert job.route is not None
+        if any(flight.tokens for flight in job.flights):
+            raise EngineLost(
+                "the replica that served this request was lost; send it again"
+            ) from error
+        self._fleet.links.drop(job.flights)
+        job.failed.add(job.route.replica_id)
+        job.losses += 1
+        if job.losses > self._fleet.retries:
+            raise NoCapacity(f"{job.losses} replicas were lost before the first token") from error
+
+    def _admit(
         self,
         prompt: Any,
         params: SamplingParams,
         request_id: str,
         options: dict[str, Any],
         context: RequestContext,
+        passed: Passed,
     ) -> tuple[EngineCoreRequest, _Admitted]:
-        """Makes vLLM's request of a prompt, and finds its zone and its class."""
-        verdict = await context.verdict if context.verdict is not None else None
-        zone = self._fleet.zone_of(context, verdict)
+        """Makes vLLM's request of a prompt, and finds its class."""
         request = self.input_processor.process_inputs(
             request_id, prompt, params, supported_tasks=_SUPPORTED_TASKS
         )
@@ -174,13 +225,13 @@ class FleetEngine(FrontEnd):
         request.reasoning_parser_kwargs = options.get("reasoning_parser_kwargs")
         request.cache_salt = None
         self.input_processor.assign_request_id(request)
-        task = verdict.task if verdict is not None else "unknown"
-        return request, self._measure(len(request.prompt_token_ids or ()), zone, task, context)
+        prompt_tokens = len(request.prompt_token_ids or ())
+        return request, self._measure(prompt_tokens, params.n, passed, context)
 
     def _measure(
-        self, prompt_tokens: int, zone: str, task: str, context: RequestContext
+        self, prompt_tokens: int, answers: int, passed: Passed, context: RequestContext
     ) -> _Admitted:
-        asked = context.max_tokens
+        asked, task = context.max_tokens, passed.task
         expected = self._fleet.expected.predict(context.identity.tenant, self._model, task, asked)
         room = self.model_config.max_model_len - prompt_tokens
         if room < (1 if asked is None else asked):
@@ -191,8 +242,18 @@ class FleetEngine(FrontEnd):
             )
         expected = min(expected, room)
         size_class = SizeClass.of(prompt_tokens + expected) or SizeClass.XL
-        need = prompt_tokens + (expected if asked is None else asked)
-        return _Admitted(zone, task, prompt_tokens, expected, size_class, need)
+        most = expected if asked is None else asked
+        work = Work(self._model, passed.zone, size_class, prompt_tokens, answers * most)
+        return _Admitted(
+            passed.zone,
+            passed.isolated,
+            task,
+            prompt_tokens,
+            expected,
+            size_class,
+            prompt_tokens + most,
+            work,
+        )
 
     def _register(
         self, request: EngineCoreRequest, text: str | None, queue: RequestOutputCollector
@@ -214,21 +275,21 @@ class FleetEngine(FrontEnd):
             flights.append(Flight(child, queue.put))
         return flights
 
-    async def _place(
-        self,
-        admitted: _Admitted,
-        flights: list[Flight],
-        context: RequestContext,
-        failed: set[str],
-    ) -> Route:
+    async def _place(self, job: _Job) -> None:
         """Finds a replica, waiting for one if need be, and sends it all flights."""
+        context, admitted = job.context, job.admitted
+        assert admitted is not None
+        identity = context.identity
         while True:
-            route = await self._fleet.route(self._model, admitted, context.deadline, failed)
+            route = await self._fleet.route(self._model, admitted, context.deadline, job.failed)
             pool = self._fleet.pool(route.pool)
             submission = Submission(
                 admitted.zone,
                 admitted.prompt_tokens + admitted.expected_tokens,
-                context.identity.tenant,
+                identity.tenant,
+                identity.user,
+                context.tier.value,
+                identity.weight,
             )
             overhead = (asyncio.get_running_loop().time() - context.received_at) * 1e3
             context.placement = Placed(
@@ -236,34 +297,44 @@ class FleetEngine(FrontEnd):
             )
             room = pool.engine.max_model_len - admitted.prompt_tokens
             try:
-                for flight in flights:
+                for flight in job.flights:
                     params = flight.request.sampling_params
                     assert params is not None
                     params.max_tokens = min(params.max_tokens or room, room)
                     self._fleet.links.send(route, flight, submission)
             except ReplicaUnreachable:
-                self._fleet.links.drop(flights)
-                failed.add(route.replica_id)
+                self._fleet.links.drop(job.flights)
+                job.failed.add(route.replica_id)
                 continue
-            return route
+            job.route = route
+            return
 
-    def _settle(
-        self,
-        admitted: _Admitted,
-        flights: list[Flight],
-        context: RequestContext,
-        route: Route,
-        whole: bool,
-    ) -> None:
+    async def _settle(self, job: _Job) -> None:
+        """Accounts for a request that has ended, however it has; once."""
+        if job.filters is not None:
+            job.filters.report()
+        reservation, job.reservation = job.reservation, None
+        admitted, route = job.admitted, job.route
+        if reservation is None or admitted is None:
+            return
+        fleet, context = self._fleet, job.context
+        if route is None:
+            fleet.admission.release(reservation)
+            return
         tenant = context.identity.tenant
         generated = 0
-        for flight in flights:
+        batch_tenants: set[str] = set()
+        for flight in job.flights:
             generated += flight.tokens
+            batch_tenants.update(flight.batch_tenants)
             params = flight.request.sampling_params
             limited = params is not None and flight.tokens == params.max_tokens
             if flight.tokens:
-                self._fleet.expected.observe(
-                    tenant, self._model, admitted.task, flight.tokens, limited or not whole
-                )
+                cut = limited or job.outcome != _FINISHED
+                fleet.expected.observe(tenant, self._model, admitted.task, flight.tokens, cut)
+        # Our own failure before the first token is not the client's to pay.
+        read = admitted.prompt_tokens if generated or job.outcome in _CHARGED else 0
         key = UsageKey(tenant, self._model, route.pool, admitted.zone)
-        self._fleet.usage.add(key, admitted.prompt_tokens, generated)
+        fleet.usage.add(key, read, generated)
+        outcome = Outcome(route.pool, read, generated, job.outcome, tuple(sorted(batch_tenants)))
+        await fleet.admission.settle(context, reservation, admitted.work, outcome)

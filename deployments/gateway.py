@@ -1,7 +1,7 @@
 """The Serve deployment that clients speak to, over HTTP and as a Python handle."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,6 +9,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from app.api.handle import (
+    Caller,
     ChatChunk,
     ChatCompletion,
     ChatRequest,
@@ -31,6 +32,7 @@ class Gateway:
         config: the fleet's configuration.
         engines: handles of the engine deployments, by deployment name.
         classifier: handle of the classifier; None where it is switched off.
+        ledgers: handles of the ledger's shards, in their order; none where keys are off.
     """
 
     async def __init__(  # type: ignore[misc]
@@ -38,13 +40,16 @@ class Gateway:
         config: FleetConfig,
         engines: Mapping[str, DeploymentHandle],
         classifier: DeploymentHandle | None,
+        ledgers: Sequence[DeploymentHandle],
     ) -> None:
         # Imported here: whoever merely builds the application is spared vLLM's seconds.
+        from deployments.admission import open_admission
         from deployments.metrics import GatewayMetrics
         from deployments.service import GatewayService
 
         self._loop = asyncio.get_running_loop()
-        self._service = GatewayService(config, names_requests=False)
+        self._admission, ledger = await open_admission(config)
+        self._service = GatewayService(config, self._admission, names_requests=False)
         await self._service.start()
         self._metrics = GatewayMetrics()
         self._reporter = self._loop.create_task(self._report_forever())
@@ -52,6 +57,9 @@ class Gateway:
             self._subscribe(engines[deployed.name], partial(self._service.set_engines, deployed))
         if classifier is not None:
             self._subscribe(classifier, self._service.set_classifiers)
+        if ledger is not None:
+            for shard, handle in enumerate(ledgers):
+                self._subscribe(handle, partial(ledger.set_members, shard))
 
     def _subscribe(self, handle: DeploymentHandle, tell: Callable[[Members], None]) -> None:
         def told(members: Members) -> None:
@@ -64,33 +72,67 @@ class Gateway:
         """The HTTP application, for Serve's ingress."""
         return self._service.api
 
-    # The Python handle.
+    # The Python handle. Keys, zones and priorities are those of HTTP's headers.
 
-    async def chat(self, request: ChatRequest, *, zone: str | None = None) -> ChatCompletion:
+    async def chat(
+        self,
+        request: ChatRequest,
+        *,
+        key: str | None = None,
+        zone: str | None = None,
+        priority: str | None = None,
+    ) -> ChatCompletion:
         """A chat completion, see `app.api.handle`."""
-        return await self._service.whole("chat", dict(request), zone)  # type: ignore[return-value]
+        caller = Caller(key, zone, priority)
+        return await self._service.whole("chat", dict(request), caller)  # type: ignore[return-value]
 
     async def chat_stream(
-        self, request: ChatRequest, *, zone: str | None = None
+        self,
+        request: ChatRequest,
+        *,
+        key: str | None = None,
+        zone: str | None = None,
+        priority: str | None = None,
     ) -> AsyncIterator[ChatChunk]:
         """A chat completion in chunks; call the handle with `.options(stream=True)`."""
-        async for chunk in self._service.chunks("chat", dict(request), zone):
+        caller = Caller(key, zone, priority)
+        async for chunk in self._service.chunks("chat", dict(request), caller):
             yield chunk  # type: ignore[misc]
 
-    async def complete(self, request: CompletionRequest, *, zone: str | None = None) -> Completion:
+    async def complete(
+        self,
+        request: CompletionRequest,
+        *,
+        key: str | None = None,
+        zone: str | None = None,
+        priority: str | None = None,
+    ) -> Completion:
         """A text completion, see `app.api.handle`."""
-        return await self._service.whole("complete", dict(request), zone)  # type: ignore[return-value]
+        caller = Caller(key, zone, priority)
+        return await self._service.whole("complete", dict(request), caller)  # type: ignore[return-value]
 
     async def complete_stream(
-        self, request: CompletionRequest, *, zone: str | None = None
+        self,
+        request: CompletionRequest,
+        *,
+        key: str | None = None,
+        zone: str | None = None,
+        priority: str | None = None,
     ) -> AsyncIterator[CompletionChunk]:
         """A text completion in chunks; call the handle with `.options(stream=True)`."""
-        async for chunk in self._service.chunks("complete", dict(request), zone):
+        caller = Caller(key, zone, priority)
+        async for chunk in self._service.chunks("complete", dict(request), caller):
             yield chunk  # type: ignore[misc]
 
     async def status(self) -> dict[str, Any]:
         """Open requests, requests in flight and the state of every pool."""
         return self._service.status()
+
+    async def administer(
+        self, method: str, params: dict[str, Any], *, key: str | None = None
+    ) -> dict[str, Any]:
+        """One call of the administration, such as `keys.create`; see `app.admin`."""
+        return await self._service.administered(method, params, key)
 
     async def _report_forever(self) -> None:
         while True:
@@ -103,12 +145,14 @@ class Gateway:
         if reporter is not None:
             reporter.cancel()
             self._service.fleet.links.close()
+            await self._admission.close()
 
 
 def gateway_application(
     config: FleetConfig,
     engines: Mapping[str, serve.Application],
     classifier: serve.Application | None,
+    ledgers: Sequence[serve.Application],
 ) -> serve.Application:
     """Binds the gateway's deployment, the application's ingress."""
     gateway = config.gateway
@@ -123,4 +167,4 @@ def gateway_application(
             "runtime_env": {"env_vars": front_end_environment()},
         },
     )
-    return deployment.bind(config, dict(engines), classifier)
+    return deployment.bind(config, dict(engines), classifier, list(ledgers))

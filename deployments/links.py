@@ -13,7 +13,15 @@ from vllm.v1.serial_utils import MsgpackDecoder, MsgpackEncoder
 from app.errors import NoCapacity, ReplicaUnreachable, TidegateError, error_from_code
 from app.routing.router import Route, Router
 from deployments.membership import Members
-from deployments.messages import Load, Refusal, Submission, encode, encode_ids
+from deployments.messages import (
+    Alert,
+    Load,
+    Refusal,
+    SharedBatch,
+    Submission,
+    encode,
+    encode_ids,
+)
 from deployments.wire import Connection, Endpoint, Kind, connect
 
 RECONNECT_S = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
@@ -32,12 +40,14 @@ class Flight:
         request: vLLM's own request, whose id names it on the wire.
         fail: told what kept the request from being finished.
         tokens: output tokens that have come back.
+        batch_tenants: tenants that shared a batch with it, as the engines said.
     """
 
     request: EngineCoreRequest
     fail: Callable[[Exception], None]
     tokens: int = 0
     link: "Link | None" = None
+    batch_tenants: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True, eq=False)
@@ -61,11 +71,19 @@ class Links:
     Args:
         router: the routing core; sees only replicas whose stream is open.
         on_change: called whenever the set of replicas that can be sent to has changed.
+        on_alert: called with a replica's id, its pool and what it reports, when an engine has
+            found a breach of isolation.
     """
 
-    def __init__(self, router: Router, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        router: Router,
+        on_change: Callable[[], None],
+        on_alert: Callable[[str, str, Alert], None] | None = None,
+    ) -> None:
         self._router = router
         self._on_change = on_change
+        self._on_alert = on_alert
         self._links: dict[str, Link] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._encoder = MsgpackEncoder()
@@ -209,6 +227,15 @@ class Links:
             self._router.report(link.replica_id, link.load.foreign_tokens)
         elif kind is Kind.REFUSED:
             self._refused(link, _REFUSAL.decode(buffers[0]))
+        elif kind is Kind.BATCHMATES:
+            for request_id, tenants in _SHARED_BATCH.decode(buffers[0]).tenants.items():
+                if (flight := link.flights.get(request_id)) is not None:
+                    flight.batch_tenants.update(tenants)
+        elif kind is Kind.SECURITY:
+            alert = _ALERT.decode(buffers[0])
+            log.error("breach of isolation", replica=link.replica_id, code=alert.code)
+            if self._on_alert is not None:
+                self._on_alert(link.replica_id, link.pool, alert)
         else:
             assert link.connection is not None
             link.connection.close()
@@ -258,3 +285,5 @@ class Links:
 
 _LOAD = msgspec.msgpack.Decoder(Load)
 _REFUSAL = msgspec.msgpack.Decoder(Refusal)
+_SHARED_BATCH = msgspec.msgpack.Decoder(SharedBatch)
+_ALERT = msgspec.msgpack.Decoder(Alert)

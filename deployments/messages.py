@@ -12,12 +12,45 @@ class Submission(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         zone: the zone the request was admitted to; the engine refuses any but its own.
         tokens: prompt tokens + expected output tokens, what the request is reckoned to occupy.
-        tenant: who pays, for the engine's fair queue and audit.
+        tenant: who pays, for the engine's fair queue, its isolation and the audit.
+        user: who asks, for its isolation.
+        tier: the band of the fair queue.
+        weight: the tenant's share in the fair queue, against 1 for everybody else.
     """
 
     zone: str
     tokens: int
     tenant: str
+    user: str = ""
+    tier: str = "standard"
+    weight: float = 1.0
+
+
+class SharedBatch(msgspec.Struct, frozen=True, array_like=True):
+    """Goes before the outputs of requests, with what is new since it last went.
+
+    Attributes:
+        tenants: by request id, tenants that shared a batch with it, its own included; of more than
+            64, those that came first.
+    """
+
+    tenants: dict[str, list[str]]
+
+
+class Alert(msgspec.Struct, frozen=True, array_like=True):
+    """An engine found a breach of isolation. Names no prompt.
+
+    Attributes:
+        zone: the engine's zone.
+        code: the `code` of the error in `app.errors`.
+        message: what was found.
+        fatal: whether the engine has stopped over it.
+    """
+
+    zone: str
+    code: str
+    message: str
+    fatal: bool
 
 
 class Refusal(msgspec.Struct, frozen=True, array_like=True):
@@ -56,13 +89,14 @@ class Judgement(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):
-    """The classifier's verdict on one numbered text."""
+    """The classifier's verdict on one numbered text; `found` counts by `app.guards.kinds`."""
 
     number: int
     task: str
     zone_floor: str | None
     risk: float
     reasons: list[str]
+    found: dict[str, int] = {}
 
 
 def encode(message: Any) -> bytes:

@@ -11,12 +11,19 @@ from collections.abc import AsyncGenerator
 from dataclasses import asdict
 from typing import Any
 
+from app.api.admin import Call
 from app.api.bodies import text_of
-from app.api.context import RequestContext
-from app.api.http import HttpApi
+from app.api.context import Asked, RequestContext
+from app.api.handle import ANYBODY, Caller
+from app.api.http import ADMIN, GENERATING, HttpApi
 from app.api.openai import ModelFrontend, OpenAIFrontend
 from app.config import Deployed, FleetConfig, ModelConfig
+from app.errors import TidegateError
+from app.guards import personal
 from app.security.identity import Identity
+from app.security.paths import authorise
+from app.security.tiers import tier_of
+from deployments.admission import Admission
 from deployments.classifying import ClassifierClient
 from deployments.engine_args import front_end_args
 from deployments.fleet import Fleet
@@ -29,26 +36,28 @@ class GatewayService:
 
     Args:
         config: the fleet's configuration.
+        admission: who may use how much.
         names_requests: see `HttpApi`.
     """
 
-    def __init__(self, config: FleetConfig, *, names_requests: bool = True) -> None:
+    def __init__(
+        self, config: FleetConfig, admission: Admission, *, names_requests: bool = True
+    ) -> None:
         self._config = config
         self._loop = asyncio.get_running_loop()
-        access = config.access
-        self._anonymous = Identity(
-            access.tenant, access.user, access.max_zone or list(config.zones)[-1]
-        )
+        self._admission = admission
         self._classifier = (
             ClassifierClient(config.classifier) if config.classifier.enabled else None
         )
         self._engines: dict[str, FleetEngine] = {}
         self._openai = OpenAIFrontend({})
-        self.fleet = Fleet(config)
+        self.fleet = Fleet(config, admission)
         self.api = HttpApi(self, config.gateway, names_requests=names_requests)
 
     async def start(self) -> None:
         """Loads tokenizers, chat templates and parsers of every model that a pool serves."""
+        # The first answer that is filtered should not wait for the patterns to be compiled.
+        personal.count("")
         frontends = {}
         for model in self._config.models:
             if any(pool.model == model.name for pool in self._config.pools):
@@ -76,63 +85,87 @@ class GatewayService:
 
     # What the HTTP layer asks for.
 
-    def open(self, request_id: str, zone: str | None) -> RequestContext:
-        """Begins a request for whoever has no key."""
+    async def identify(self, authorization: str | None) -> Identity:
+        """Who shows this `Authorization` header."""
+        return await self._admission.identify(authorization)
+
+    def open(self, asked: Asked) -> RequestContext:
+        """Begins a request in a zone and a tier that its identity may use."""
         now = self._loop.time()
         return RequestContext(
-            request_id=request_id,
-            identity=self._anonymous,
-            zone=self.fleet.asked_zone(zone, self._anonymous),
+            request_id=asked.request_id,
+            identity=asked.identity,
+            route=asked.route,
+            zone=self.fleet.gate.asked_zone(asked.zone, asked.identity),
+            tier=tier_of(asked.identity, asked.priority),
             received_at=now,
             deadline=now + self._config.gateway.request_timeout_s,
         )
 
+    def refused(self, asked: Asked, error: TidegateError) -> None:
+        """Has a refusal recorded."""
+        self._admission.refused(asked, error)
+
     async def generate(
-        self, call: str, body: dict[str, Any], context: RequestContext
+        self, body: dict[str, Any], context: RequestContext
     ) -> bytes | AsyncGenerator[str, None]:
         """Has the text judged while vLLM's layer renders it, and generates."""
-        frontend = self._openai.model(body)
+        frontend = self._openai.model(body, context.identity.models)
+        gate = self.fleet.gate
+        gate.check(body, context)
         if self._classifier is not None:
-            text = text_of(body) + frontend.decode(body.get("prompt"))
-            context.verdict = self._classifier.judge(text)
-        answer: bytes | AsyncGenerator[str, None] = await getattr(frontend, call)(body, context)
+            decoded = frontend.decode(body.get("prompt"))
+            context.verdict = self._classifier.judge(text_of(body) + decoded)
+            if gate.may_redact(context):
+                # What is to be redacted must be known before it is rendered.
+                body = await gate.redacted(body, context, decoded)
+        call = getattr(frontend, context.route)
+        answer: bytes | AsyncGenerator[str, None] = await call(body, context)
         return answer
 
-    def models(self) -> dict[str, Any]:
-        """The answer to `/v1/models`."""
-        return self._openai.models()
+    async def administer(self, call: Call, identity: Identity) -> dict[str, Any]:
+        """Serves one call of the admin routes."""
+        return await self._admission.administer(call, identity)
+
+    def models(self, identity: Identity) -> dict[str, Any]:
+        """The answer to `/v1/models`: what the identity may ask."""
+        return self._openai.models(identity.models)
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
-        """Ready once every pool has its least replicas and texts can be judged."""
+        """Ready once every pool has its least replicas, texts can be judged and work counted."""
         states = self.fleet.router.states(self._loop.time())
         classifier = self._classifier is None or self._classifier.ready
-        ready = classifier and all(state.ready >= state.wanted for state in states)
+        ledger = self._admission.ready
+        ready = ledger and classifier and all(state.ready >= state.wanted for state in states)
         return ready, {
             "status": "ready" if ready else "starting",
+            "ledger": "ready" if ledger else "starting",
             "classifier": "ready" if classifier else "starting",
             "pools": [asdict(state) for state in states],
         }
 
     # For the Python handle.
 
-    async def whole(self, call: str, request: dict[str, Any], zone: str | None) -> dict[str, Any]:
+    async def whole(
+        self, call: str, request: dict[str, Any], caller: Caller = ANYBODY
+    ) -> dict[str, Any]:
         """One of the HTTP layer's calls for a Python caller: the whole answer."""
         desk = self.api.desk
-        async with desk.admit(secrets.token_hex(16), zone) as context:
+        async with desk.admit(await self._asked(call, caller)) as context:
             body = desk.parse(json.dumps(request | {"stream": False}).encode())
-            answer = await self.generate(call, body, context)
+            answer = await self.generate(body, context)
             assert isinstance(answer, bytes)
             document: dict[str, Any] = json.loads(answer)
             return document
 
     async def chunks(
-        self, call: str, request: dict[str, Any], zone: str | None
+        self, call: str, request: dict[str, Any], caller: Caller = ANYBODY
     ) -> AsyncGenerator[dict[str, Any], None]:
         """One of the HTTP layer's calls for a Python caller: the chunks of the answer."""
         desk = self.api.desk
-        async with desk.admit(secrets.token_hex(16), zone) as context:
+        async with desk.admit(await self._asked(call, caller)) as context:
             body = desk.parse(json.dumps(request | {"stream": True}).encode())
-            events = await self.generate(call, body, context)
+            events = await self.generate(body, context)
             assert not isinstance(events, bytes)
             async with contextlib.aclosing(events):
                 async for event in events:
@@ -141,6 +174,21 @@ class GatewayService:
                     data = event.removeprefix("data: ").strip()
                     if data != "[DONE]":
                         yield json.loads(data)
+
+    async def administered(
+        self, method: str, params: dict[str, Any], key: str | None
+    ) -> dict[str, Any]:
+        """A call of the administration for a Python caller."""
+        identity = await self.identify(None if key is None else f"Bearer {key}")
+        authorise(identity, "POST", f"{ADMIN}{method}")
+        return await self.administer(Call(method, params, 200), identity)
+
+    async def _asked(self, call: str, caller: Caller) -> Asked:
+        key = None if caller.key is None else f"Bearer {caller.key}"
+        identity = await self.identify(key)
+        path = next(path for path, name in GENERATING.items() if name == call)
+        authorise(identity, "POST", path)
+        return Asked(secrets.token_hex(16), identity, call, caller.zone, caller.priority)
 
     def status(self) -> dict[str, Any]:
         """Open requests, requests in flight and the state of every pool."""

@@ -5,6 +5,7 @@ python -m deployments.start --config serve_config.yaml
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -21,8 +22,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from app.config import FleetConfig, load_config
+from app.config import FleetConfig, Keys, load_config
 from app.errors import ConfigError
+from app.security.secrets import ADMIN_KEY_FILE, ADMIN_KEY_VARIABLE
 from deployments.environment import serve_environment
 
 LOG_FILE = Path(".tidegate/serve.log")
@@ -156,6 +158,7 @@ def _progress(state: dict[str, Any], fleet: FleetConfig, elapsed: float) -> Tabl
 
 
 def _announce(address: tuple[str, int], fleet: FleetConfig) -> None:
+    authorization = _authorization(fleet)
     url = f"http://{address[0]}:{address[1]}"
     body = json.dumps(
         {
@@ -166,10 +169,24 @@ def _announce(address: tuple[str, int], fleet: FleetConfig) -> None:
     console.print(f"\n[green]ready[/green] on {url} (OpenAI API under {url}/v1). Try:\n")
     # Plain print: the line must survive copying, whatever the terminal's width.
     print(  # noqa: T201
-        f"curl {url}/v1/chat/completions -H 'content-type: application/json' -d '{body}'",
+        f"curl {url}/v1/chat/completions {authorization}-H 'content-type: application/json' "
+        f"-d '{body}'",
         flush=True,
     )
     console.print(f"\nCtrl-C stops it. Log: {LOG_FILE}")
+
+
+def _authorization(fleet: FleetConfig) -> str:
+    """The part of a curl line that shows the admin key, without the key itself."""
+    if fleet.access.keys is Keys.OFF:
+        console.print("[yellow]keys are off[/yellow]: whoever can connect is served, unlimited")
+        return ""
+    file = Path(fleet.store.data_dir) / ADMIN_KEY_FILE
+    if ADMIN_KEY_VARIABLE in os.environ:
+        console.print(f"the admin key is the one in {ADMIN_KEY_VARIABLE}")
+        return f'-H "Authorization: Bearer ${ADMIN_KEY_VARIABLE}" '
+    console.print(f"the admin key is in {file}; `tidegate key create --help` makes others")
+    return f'-H "Authorization: Bearer $(cat {shlex.quote(str(file))})" '
 
 
 def _fail(reason: str, log: Path) -> None:

@@ -43,8 +43,15 @@ class Kind(IntEnum):
     OUTPUTS = 12
     REFUSED = 13
     LOAD = 14
+    BATCHMATES = 15
+    SECURITY = 16
     JUDGE = 20
     VERDICT = 21
+    TICK = 30
+    TOCK = 31
+    DIRECTORY = 32
+    CALL = 33
+    RESULT = 34
 
 
 class Endpoint(msgspec.Struct, frozen=True):

@@ -18,6 +18,13 @@ RESERVED_FIELDS = (
     "session_id",
     "data_parallel_rank",
     "kv_hints",
+    "enable_response_messages",
+    "previous_input_messages",
+    "routed_experts_prompt_start",
+    "mm_payload",
+    "return_mm_kwargs",
+    "stream_interval",
+    "watermarking",
 )
 """Fields of vLLM's that would reach past admission; a client's values for them are dropped."""
 
@@ -42,6 +49,10 @@ REFUSED_FIELDS = {
 }
 """Fields whose effect is not served at all; setting one is an error, not silently ignored."""
 
+_TEXT_PARTS = frozenset(
+    {"text", "input_text", "output_text", "refusal", "thinking", "reasoning_text", "summary_text"}
+)
+
 _decoder = msgspec.json.Decoder()
 
 
@@ -57,24 +68,39 @@ def parse(body: bytes, *, max_messages: int, max_n: int) -> dict[str, Any]:
         InvalidJson: the body is not UTF-8 or not JSON (NaN and Infinity are not JSON).
         InvalidRequest: it is not an object, or a field is over its limit or not served.
     """
-    try:
-        data = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidJson(f"the body is not valid JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise InvalidRequest('the body must be a JSON object, such as {"model": ...}')
+    data = json_object(body)
     for field in RESERVED_FIELDS:
         data.pop(field, None)
     for field, way_out in REFUSED_FIELDS.items():
         if data.get(field):
             raise InvalidRequest(f"{field}: {way_out}", param=field)
     _limit_messages(data, max_messages)
+    _refuse_media(data)
     for field in ("n", "best_of"):
         value = data.get(field)
-        if isinstance(value, int) and not 1 <= value <= max_n:
+        # Strictly a number, since what parses the field later would take "99" for one as well.
+        if value is not None and not (type(value) is int and 1 <= value <= max_n):
+            small = type(value) is int and abs(value) < 1_000_000
+            shown = f"is {value}" if small else "is no such number"
             raise InvalidRequest(
-                f"{field} is {value}; it must be between 1 and {max_n}", param=field
+                f"{field} {shown}; it must be a whole number between 1 and {max_n}", param=field
             )
+    return data
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in a body.
+
+    Raises:
+        InvalidJson: the body is not UTF-8 or not JSON.
+        InvalidRequest: it is not an object.
+    """
+    try:
+        data = _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidJson(f"the body is not valid JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise InvalidRequest('the body must be a JSON object, such as {"model": ...}')
     return data
 
 
@@ -96,6 +122,22 @@ def _limit_messages(data: dict[str, Any], most: int) -> None:
         )
 
 
+def _refuse_media(data: dict[str, Any]) -> None:
+    """Only text: a model that takes pictures would have them fetched from the client's address."""
+    for field in ("messages", "input"):
+        entries = data.get(field)
+        for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+            content = entry.get("content") if isinstance(entry, dict) else None
+            for part in content if isinstance(content, list) else ():
+                kind = part.get("type") if isinstance(part, dict) else None
+                if isinstance(kind, str) and kind not in _TEXT_PARTS:
+                    raise InvalidRequest(
+                        f"{field}[{index}].content holds a part of type {kind[:32]!r}; only text "
+                        "is served",
+                        param=field,
+                    )
+
+
 def text_of(data: dict[str, Any]) -> str:
     """All the text of a request, for the classifier to judge.
 
@@ -109,7 +151,14 @@ def text_of(data: dict[str, Any]) -> str:
         if isinstance(item, str):
             parts.append(item)
         elif isinstance(item, dict):
-            stack.extend(reversed(item.values()))
-        elif isinstance(item, list) and not (item and isinstance(item[0], int)):
+            for name, value in reversed(item.items()):
+                # Its own names reach the model too, in a schema for example; ours do not.
+                stack.extend((value,) if item is data else (value, name))
+        elif isinstance(item, list) and not _token_ids(item):
             stack.extend(reversed(item))
     return "\n".join(parts)
+
+
+def _token_ids(items: list[Any]) -> bool:
+    """Whether a list holds numbers alone, as a prompt of thousands of token ids does."""
+    return bool(items) and isinstance(items[0], int) and all(type(each) is int for each in items)

@@ -6,16 +6,20 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from app.api.bodies import parse
-from app.api.context import RequestContext, current_request
+from app.api.context import Asked, RequestContext, current_request
 from app.config import GatewayConfig
-from app.errors import BodyTooLarge, Overloaded, RequestTimeout
+from app.errors import BodyTooLarge, Overloaded, RequestTimeout, TidegateError
 
 
 class Opens(Protocol):
-    """Who knows the identity and the zone behind a request."""
+    """Who knows what an identity may ask for."""
 
-    def open(self, request_id: str, zone: str | None) -> RequestContext:
-        """Begins a request: who asks, and for which zone."""
+    def open(self, asked: Asked) -> RequestContext:
+        """Begins a request, or refuses its zone or its tier."""
+        ...
+
+    def refused(self, asked: Asked, error: TidegateError) -> None:
+        """Takes note of how a request was turned away."""
         ...
 
 
@@ -38,13 +42,13 @@ class FrontDesk:
         return self._open
 
     @asynccontextmanager
-    async def admit(self, request_id: str, zone: str | None) -> AsyncIterator[RequestContext]:
+    async def admit(self, asked: Asked) -> AsyncIterator[RequestContext]:
         """Holds one of the open places and gives the request's context, until its deadline.
 
         Raises:
             Overloaded: every place is taken.
             RequestTimeout: the deadline passed within the block.
-            TidegateError: what `Opens.open` refuses.
+            TidegateError: what `Opens.open` refuses, or what the block raises.
         """
         if self._open >= self._limits.max_open_requests:
             raise Overloaded(
@@ -53,7 +57,7 @@ class FrontDesk:
             )
         self._open += 1
         try:
-            context = self._opens.open(request_id, zone)
+            context = self._opens.open(asked)
             # Not reset afterwards: each request runs in a task, so in a context, of its own.
             current_request.set(context)
             limit = asyncio.timeout_at(context.deadline)
@@ -69,6 +73,9 @@ class FrontDesk:
                         "ask for fewer tokens"
                     ) from None
                 raise
+        except TidegateError as error:
+            self._opens.refused(asked, error)
+            raise
         finally:
             self._open -= 1
 

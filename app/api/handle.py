@@ -1,15 +1,37 @@
 """The Python handle's types: `serve.get_app_handle("tidegate")` and what it takes and gives.
 
 Requests and answers are the bodies of the OpenAI API as dictionaries; they pass the same admission
-as HTTP. Errors are those of `app.errors`.
+as HTTP, with the same keys. Errors are those of `app.errors`.
 
     handle = serve.get_app_handle("tidegate")
-    answer = await handle.chat.remote({"model": "demo", "messages": [...]}, zone="private")
-    async for chunk in handle.options(stream=True).chat_stream.remote({...}):
+    answer = await handle.chat.remote({"model": "demo", "messages": [...]}, key=key, zone="private")
+    async for chunk in handle.options(stream=True).chat_stream.remote({...}, key=key):
         ...
 """
 
+from dataclasses import dataclass
 from typing import Any, NotRequired, TypedDict
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What HTTP has in its headers.
+
+    Attributes:
+        key: an API key or a token.
+        zone: the zone asked for; None for the default.
+        priority: the tier asked for; None for the key's usual one.
+    """
+
+    key: str | None = None
+    zone: str | None = None
+    priority: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Caller(zone={self.zone!r}, priority={self.priority!r})"
+
+
+ANYBODY = Caller()
 
 
 class ChatMessage(TypedDict):

@@ -13,19 +13,24 @@ from typing import Any, Protocol
 
 import structlog
 
-from app.api.bodies import RESERVED_HEADERS
-from app.api.context import RequestContext
+from app.api.admin import Call, resolve, takes_body
+from app.api.bodies import RESERVED_HEADERS, json_object
+from app.api.context import Asked, RequestContext
 from app.api.desk import FrontDesk, Opens
 from app.api.document import openapi_document
 from app.api.presence import while_present
 from app.config import GatewayConfig
 from app.errors import (
+    BodyTooLarge,
     InternalError,
     InvalidRequest,
     MethodNotAllowed,
-    NotFound,
+    RequestTimeout,
     TidegateError,
 )
+from app.security.authenticator import authorization_of
+from app.security.identity import PRIORITY_HEADER, Identity
+from app.security.paths import authorise, is_open, no_route, path_of
 from app.security.zones import ZONE_HEADER
 
 Scope = dict[str, Any]
@@ -40,10 +45,14 @@ GENERATING = {
     "/v1/responses": "respond",
 }
 READING = frozenset({"/livez", "/readyz", "/v1/models", "/openapi.json"})
+ADMIN = "/admin/v1/"
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _UNWATCHED = b"x-request-disconnect-disabled"
 _JSON = (b"content-type", b"application/json")
+_MOST_ADMIN_BODY = 64 * 1024
+_ADMIN_S = 300.0
+_JSON_LINES = (b"content-type", b"application/jsonl")
 _EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 
 log = structlog.get_logger(__name__)
@@ -52,14 +61,22 @@ log = structlog.get_logger(__name__)
 class Service(Opens, Protocol):
     """What stands behind the routes: the gateway."""
 
-    async def generate(
-        self, call: str, body: dict[str, Any], context: RequestContext
-    ) -> bytes | AsyncGenerator[str, None]:
-        """Serves one of `GENERATING`'s calls: whole JSON, or server-sent events."""
+    async def identify(self, authorization: str | None) -> Identity:
+        """Who shows this `Authorization` header, or the error that says why nobody."""
         ...
 
-    def models(self) -> dict[str, Any]:
-        """The answer to `/v1/models`."""
+    async def administer(self, call: Call, identity: Identity) -> dict[str, Any]:
+        """Serves one call of the admin routes."""
+        ...
+
+    async def generate(
+        self, body: dict[str, Any], context: RequestContext
+    ) -> bytes | AsyncGenerator[str, None]:
+        """Serves the call that the context names: whole JSON, or server-sent events."""
+        ...
+
+    def models(self, identity: Identity) -> dict[str, Any]:
+        """The answer to `/v1/models`: what the identity may ask."""
         ...
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
@@ -109,15 +126,24 @@ class HttpApi:
         request_id = _request_id(headers)
         reply = Reply(send, request_id, named=self._names_requests)
         try:
-            path, method = scope["path"], scope["method"]
+            path, method = path_of(scope), scope["method"]
+            if is_open(path):
+                _allow(method, path, "GET", "HEAD")
+                await self._health(path, reply)
+                return
+            identity = await self._service.identify(authorization_of(scope["headers"]))
+            authorise(identity, method, path)
             if path in GENERATING:
                 _allow(method, path, "POST")
-                await self._generate(GENERATING[path], headers, receive, reply)
+                asked = _asked(request_id, identity, GENERATING[path], scope["headers"])
+                await self._generate(asked, headers, receive, reply)
             elif path in READING:
                 _allow(method, path, "GET", "HEAD")
-                await self._read(path, reply)
+                await self._read(path, identity, reply)
+            elif path.startswith(ADMIN):
+                await self._in_time(self._administer(scope, headers, identity, receive, reply))
             else:
-                raise NotFound(f"there is no route {path[:200]!r}; GET /openapi.json lists them")
+                raise no_route(path)
         except TidegateError as error:
             await reply.fail(error)
         except asyncio.CancelledError:
@@ -134,27 +160,66 @@ class HttpApi:
                 InternalError(f"the request failed inside the gateway (request {request_id})")
             )
 
-    async def _read(self, path: str, reply: "Reply") -> None:
+    async def _health(self, path: str, reply: "Reply") -> None:
         if path == "/livez":
             await reply.json(200, b'{"status":"alive"}')
-        elif path == "/readyz":
+        else:
             ready, state = self._service.readiness()
             await reply.json(200 if ready else 503, _dump(state))
-        elif path == "/v1/models":
-            await reply.json(200, _dump(self._service.models()))
+
+    async def _read(self, path: str, identity: Identity, reply: "Reply") -> None:
+        if path == "/v1/models":
+            await reply.json(200, _dump(self._service.models(identity)))
         else:
             await reply.json(200, openapi_document())
 
-    async def _generate(
-        self, call: str, headers: Mapping[bytes, bytes], receive: Receive, reply: "Reply"
+    async def _administer(
+        self,
+        scope: Scope,
+        headers: Mapping[bytes, bytes],
+        identity: Identity,
+        receive: Receive,
+        reply: "Reply",
     ) -> None:
-        zone = headers.get(ZONE_HEADER.encode())
-        async with self.desk.admit(
-            reply.request_id, zone.decode("latin-1") if zone else None
-        ) as context:
+        body = None
+        if takes_body(scope["method"]):
+            sent = await self._body(headers, receive)
+            if len(sent) > _MOST_ADMIN_BODY:
+                raise BodyTooLarge(f"the body is larger than {_MOST_ADMIN_BODY} bytes")
+            body = json_object(sent) if sent else {}
+        query = scope["query_string"].decode("latin-1")
+        call = resolve(scope["method"], scope["path"], query, body)
+        if call.lines:
+            async with contextlib.aclosing(self._lines(call, identity)) as lines:
+                await reply.lines(lines)
+        else:
+            answer = await self._service.administer(call, identity)
+            await reply.json(call.status, _dump(answer))
+
+    async def _in_time(self, work: Awaitable[None]) -> None:
+        limit = asyncio.timeout(_ADMIN_S)
+        try:
+            async with limit:
+                await work
+        except TimeoutError:
+            raise RequestTimeout(f"the call took longer than {_ADMIN_S:g} s") from None
+
+    async def _lines(self, call: Call, identity: Identity) -> AsyncGenerator[str, None]:
+        """The lines of an answer that comes in pages."""
+        while True:
+            page = await self._service.administer(call, identity)
+            yield "".join(f"{json.dumps(line, separators=(',', ':'))}\n" for line in page["lines"])
+            if not page.get("next"):
+                return
+            call = call._replace(params=call.params | {"after": page["next"]})
+
+    async def _generate(
+        self, asked: Asked, headers: Mapping[bytes, bytes], receive: Receive, reply: "Reply"
+    ) -> None:
+        async with self.desk.admit(asked) as context:
             reply.context = context
             body = self.desk.parse(await self._body(headers, receive))
-            answer = await self._service.generate(call, body, context)
+            answer = await self._service.generate(body, context)
             if isinstance(answer, bytes):
                 await reply.json(200, answer)
             else:
@@ -187,6 +252,7 @@ class Reply:
         self._send = send
         self._named = named
         self._begun = False
+        self._as_lines = False
         self.request_id = request_id
         self.context: RequestContext | None = None
 
@@ -214,13 +280,25 @@ class Reply:
             await self._chunk("".join(held).encode())
         await self._send({"type": "http.response.body", "body": b""})
 
+    async def lines(self, pages: AsyncIterator[str]) -> None:
+        """Sends JSON lines as they come; the status waits for the first page."""
+        self._as_lines = True
+        async for page in pages:
+            if not self._begun:
+                await self._begin(200, [_JSON_LINES, _NO_CACHE, *self._headers()])
+            await self._chunk(page.encode())
+        await self._send({"type": "http.response.body", "body": b""})
+
     async def fail(self, error: TidegateError) -> None:
-        """Answers with an error: as the response, or as the last event of a begun stream."""
+        """Answers with an error: as the response, or as the end of what has begun."""
         if not self._begun:
             extra = [(k.encode(), v.encode()) for k, v in error.headers().items()]
             await self.json(error.status, _dump(error.body()), extra)
             return
-        await self._chunk(b"data: " + _dump(error.body()) + b"\n\ndata: [DONE]\n\n")
+        body = _dump(error.body())
+        # Lines that ended well would look like all there are.
+        end = body + b"\n" if self._as_lines else b"data: " + body + b"\n\ndata: [DONE]\n\n"
+        await self._chunk(end)
         await self._send({"type": "http.response.body", "body": b""})
 
     def _raise_engine_error(self) -> None:
@@ -231,6 +309,12 @@ class Reply:
 
     def _headers(self) -> Headers:
         headers = [(b"x-request-id", self.request_id.encode())] if self._named else []
+        if self.context is not None and (allowance := self.context.allowance) is not None:
+            headers += [
+                (b"x-ratelimit-limit-tokens", b"%d" % allowance.limit),
+                (b"x-ratelimit-remaining-tokens", b"%d" % allowance.remaining),
+                (b"x-ratelimit-reset-tokens", b"%.3fs" % allowance.reset_s),
+            ]
         if self.context is not None and (placed := self.context.placement) is not None:
             headers += [
                 (b"x-tidegate-zone", placed.zone.encode()),
@@ -254,6 +338,23 @@ _NO_CACHE = (b"cache-control", b"no-cache")
 def _request_id(headers: Mapping[bytes, bytes]) -> str:
     given = headers.get(b"x-request-id", b"")
     return given.decode() if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+
+
+def _only(headers: Headers, name: str) -> str | None:
+    """The value of a header that may stand there once; another server may have read another one.
+
+    Raises:
+        InvalidRequest: it stands there several times.
+    """
+    found = [value for key, value in headers if key == name.encode()]
+    if len(found) > 1:
+        raise InvalidRequest(f"{name} is given {len(found)} times; send it once", param=name)
+    return found[0].decode("latin-1") if found else None
+
+
+def _asked(request_id: str, identity: Identity, route: str, headers: Headers) -> Asked:
+    zone, priority = _only(headers, ZONE_HEADER), _only(headers, PRIORITY_HEADER)
+    return Asked(request_id, identity, route, zone or None, priority or None)
 
 
 def _allow(method: str, path: str, *allowed: str) -> None:

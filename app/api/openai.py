@@ -8,7 +8,7 @@ built.
 import contextlib
 import time
 from argparse import Namespace
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from typing import Any, Protocol, TypeVar
 
 import pydantic
@@ -29,6 +29,7 @@ from app.errors import (
     ContextLengthExceeded,
     InternalError,
     InvalidRequest,
+    ModelForbidden,
     NotFound,
     TidegateError,
     UnknownModel,
@@ -184,12 +185,17 @@ class OpenAIFrontend:
         self._frontends = frontends
         self._created = int(time.time())
 
-    def model(self, body: JsonBody) -> ModelFrontend:
+    def model(self, body: JsonBody, allowed: Collection[str] | None = None) -> ModelFrontend:
         """The front end of the model that a body names.
+
+        Args:
+            body: of the request.
+            allowed: names of the models that may be asked; None for all.
 
         Raises:
             InvalidRequest: `model` is missing or not a string.
             UnknownModel: no such model is served.
+            ModelForbidden: it is served, but not to this caller.
         """
         name = body.get("model")
         if not isinstance(name, str):
@@ -200,10 +206,14 @@ class OpenAIFrontend:
                 f"the model {name[:128]!r} is not served here; GET /v1/models lists those that are",
                 param="model",
             )
+        if allowed is not None and name not in allowed:
+            raise ModelForbidden(
+                f"this key may not ask the model {name!r}; GET /v1/models lists those it may"
+            )
         return frontend
 
-    def models(self) -> JsonBody:
-        """The answer to `/v1/models`."""
+    def models(self, allowed: Collection[str] | None = None) -> JsonBody:
+        """The answer to `/v1/models`: all models, or those of `allowed`."""
         return {
             "object": "list",
             "data": [
@@ -215,5 +225,6 @@ class OpenAIFrontend:
                     "max_model_len": frontend.max_model_len,
                 }
                 for name, frontend in self._frontends.items()
+                if allowed is None or name in allowed
             ],
         }

@@ -1,4 +1,4 @@
-"""The ``tidegate`` command: checks configurations and speaks to a running service.
+"""The ``tidegate`` command: checks configurations, speaks to a running service, administers it.
 
 This package owns the command line and how results look in a terminal. It must not know anything
 that the service or ``app.config`` does not tell it, and it starts in a blink: what a single command
@@ -11,17 +11,19 @@ command line is wrong.
 
 import typer
 
-from app.cli import config, service
+from app.cli import audit, config, keys, limits, service, tenants, usage
 
 app = typer.Typer(
     name="tidegate",
-    help="Check configurations of a Tidegate fleet, and speak to a running one.",
+    help="Check configurations of a Tidegate fleet, speak to a running one, and administer it.",
     epilog="""Examples:
 
     \b
       tidegate config check serve_config.yaml
       tidegate status
-      tidegate chat "What is a tide gate?" --stream""",
+      tidegate key create acme ada --zone private
+      tidegate chat "What is a tide gate?" --stream
+      tidegate usage --by tenant,model --since 7d""",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -29,6 +31,13 @@ app = typer.Typer(
 )
 app.add_typer(config.app, name="config")
 app.add_typer(service.app)
+app.add_typer(keys.app, name="key")
+app.add_typer(tenants.app, name="tenant")
+app.add_typer(tenants.users, name="user")
+app.add_typer(limits.app, name="limit")
+app.add_typer(limits.budgets, name="budget")
+app.add_typer(usage.app)
+app.add_typer(audit.app, name="audit")
 
 
 def main() -> None:

@@ -1,27 +1,27 @@
 """``tidegate status`` and ``tidegate chat``: speaking to a running service."""
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.client import (
+    DEFAULT_URL,
+    Key,
+    Url,
+    connect,
+    fail_to_reach,
+    fail_with_answer,
+    get,
+    json_object,
+)
 from app.cli.show import AsJson, fail, new_table, plain, print_json, print_tables
 
 if TYPE_CHECKING:
     import httpx
     from rich.table import Table
 
-DEFAULT_URL = "http://127.0.0.1:8000"
-
 app = typer.Typer()
-
-Url = Annotated[
-    str, typer.Option("--url", envvar="TIDEGATE_URL", help="Where the service listens.")
-]
-Key = Annotated[
-    str | None,
-    typer.Option("--key", envvar="TIDEGATE_API_KEY", help="API key, if the service wants one."),
-]
 
 
 @app.command(
@@ -36,11 +36,11 @@ def status(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
 
     Exits with 1 as long as some pool has fewer replicas ready than it wants.
     """
-    with _client(url, None) as client:
-        response = _get(client, "/readyz")
-    state = _json_object(response)
+    with connect(url, None, keyless=True) as client:
+        response = get(client, "/readyz")
+    state = json_object(response)
     if response.status_code not in (200, 503) or "pools" not in state:
-        _fail_with_answer(response)
+        fail_with_answer(response)
     if as_json:
         print_json(state)
     else:
@@ -81,7 +81,7 @@ def chat(
     """
     import httpx
 
-    with _client(url, key) as client:
+    with connect(url, key) as client:
         body: dict[str, Any] = {
             "model": model or _first_model(client),
             "messages": [{"role": "user", "content": text}],
@@ -95,7 +95,7 @@ def chat(
             with client.stream("POST", path, json=body, headers=headers) as response:
                 if response.status_code != 200:
                     response.read()
-                    _fail_with_answer(response)
+                    fail_with_answer(response)
                 if stream:
                     _print_stream(response)
                 else:
@@ -105,14 +105,14 @@ def chat(
         except UnicodeEncodeError:
             fail(f"a zone is written in plain letters, unlike {zone!r}")
         except httpx.HTTPError as error:
-            _fail_to_reach(url, error)
+            fail_to_reach(url, error)
 
 
 def _print_answer(response: "httpx.Response") -> None:
     try:
-        message = _json_object(response)["choices"][0]["message"]
+        message = json_object(response)["choices"][0]["message"]
     except LookupError:
-        _fail_with_answer(response)
+        fail_with_answer(response)
     # A call of a tool has no text.
     typer.echo(_printable(message.get("content") or json.dumps(message)))
 
@@ -147,57 +147,12 @@ def _print_placement(response: "httpx.Response") -> None:
         typer.secho(", ".join(shown), err=True, dim=True)
 
 
-def _client(url: str, key: str | None) -> "httpx.Client":
-    import httpx
-
-    headers = {"authorization": f"Bearer {key}"} if key else {}
-    timeout = httpx.Timeout(600.0, connect=5.0)
-    try:
-        return httpx.Client(base_url=url, headers=headers, timeout=timeout)
-    except UnicodeEncodeError:
-        fail("an API key is written in plain letters and digits")
-    except (httpx.InvalidURL, ValueError) as error:
-        fail(f"{url} is not a URL: {error}")
-
-
-def _get(client: "httpx.Client", path: str) -> "httpx.Response":
-    import httpx
-
-    try:
-        return client.get(path, timeout=10.0)
-    except httpx.HTTPError as error:
-        _fail_to_reach(str(client.base_url), error)
-
-
 def _first_model(client: "httpx.Client") -> str:
-    response = _get(client, "/v1/models")
-    models = _json_object(response).get("data")
+    response = get(client, "/v1/models")
+    models = json_object(response).get("data")
     if response.status_code != 200 or not models:
-        _fail_with_answer(response)
+        fail_with_answer(response)
     return str(models[0]["id"])
-
-
-def _json_object(response: "httpx.Response") -> dict[str, Any]:
-    try:
-        document = response.json()
-    except ValueError:
-        document = None
-    return document if isinstance(document, dict) else {}
-
-
-def _fail_to_reach(url: str, error: Exception) -> NoReturn:
-    fail(f"{url} cannot be reached ({error or type(error).__name__}): is the service running?")
-
-
-def _fail_with_answer(response: "httpx.Response") -> NoReturn:
-    error = _json_object(response).get("error")
-    if isinstance(error, dict):
-        fail(f"{error.get('message')} ({error.get('code')})", code=1)
-    fail(
-        f"{response.url} answered {response.status_code}, which is not Tidegate's way: "
-        "is something else listening there?",
-        code=1,
-    )
 
 
 def _status_table(pools: list[dict[str, Any]]) -> "Table":

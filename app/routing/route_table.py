@@ -40,6 +40,8 @@ class PoolRoute:
     """A replica with so many tokens still to work off is saturated."""
     markets: tuple[MarketRoute, ...]
     """Where its replicas run, at least one market."""
+    isolated: bool = False
+    """Whether it is set apart for risky requests, and gets no others."""
 
     def __post_init__(self) -> None:
         """Refuses a pool that could serve nothing.
@@ -66,7 +68,7 @@ class RouteTable:
         ValueError: a pool belongs to another zone, or two have one name.
     """
 
-    __slots__ = ("_longest", "_tiers", "routes", "zone")
+    __slots__ = ("_isolated", "_longest", "_tiers", "routes", "zone")
 
     def __init__(self, zone: str, routes: Iterable[PoolRoute]) -> None:
         self.zone = zone
@@ -80,11 +82,16 @@ class RouteTable:
         for route in pools:
             known = self._longest.get(route.model, 0)
             self._longest[route.model] = max(known, route.max_model_len)
-        self._tiers: dict[tuple[str, SizeClass], _Tiers] = {
-            (model, size_class): _Tiers.of(model, size_class, pools)
-            for model in self._longest
-            for size_class in SizeClass
-        }
+        self._tiers, self._isolated = (
+            {
+                (model, size_class): _Tiers.of(
+                    model, size_class, tuple(route for route in pools if route.isolated is apart)
+                )
+                for model in self._longest
+                for size_class in SizeClass
+            }
+            for apart in (False, True)
+        )
 
     @property
     def models(self) -> frozenset[str]:
@@ -96,7 +103,7 @@ class RouteTable:
         return self._longest.get(model, 0)
 
     def tiers(
-        self, model: str, size_class: SizeClass, need_tokens: int
+        self, model: str, size_class: SizeClass, need_tokens: int, *, isolated: bool = False
     ) -> tuple[tuple[PoolRoute, ...], ...]:
         """The pools that may serve a request, in the order in which to try them.
 
@@ -104,33 +111,40 @@ class RouteTable:
             model: the model asked for.
             size_class: the class of the request.
             need_tokens: the longest that the sequence can become, in tokens.
+            isolated: whether it is to go to a pool set apart, if one takes so long a sequence.
 
         Returns:
             First the pools built for the class itself (none, perhaps), then those of each larger
             class that are not among the former, shortest class first. Every pool is long enough.
             Empty where the zone has no such model.
         """
+        if isolated and (found := self._isolated.get((model, size_class))) is not None:
+            tiers = found.long_enough(need_tokens)
+            if any(tiers):
+                return tiers
         found = self._tiers.get((model, size_class))
-        if found is None:
-            return ()
-        if need_tokens <= found.shortest:  # all of them are long enough, as is usual
-            return found.tiers
-        return tuple(
-            tuple(route for route in tier if route.max_model_len >= need_tokens)
-            for tier in found.tiers
-        )
+        return () if found is None else found.long_enough(need_tokens)
 
     def candidates(
-        self, model: str, size_class: SizeClass, need_tokens: int
+        self, model: str, size_class: SizeClass, need_tokens: int, *, isolated: bool = False
     ) -> tuple[PoolRoute, ...]:
         """The pools of `tiers`, in the same order, without the grouping."""
-        return tuple(r for tier in self.tiers(model, size_class, need_tokens) for r in tier)
+        tiers = self.tiers(model, size_class, need_tokens, isolated=isolated)
+        return tuple(route for tier in tiers for route in tier)
 
 
 @dataclass(frozen=True, slots=True)
 class _Tiers:
     tiers: tuple[tuple[PoolRoute, ...], ...]
     shortest: int  # the least max_model_len among them
+
+    def long_enough(self, need_tokens: int) -> tuple[tuple[PoolRoute, ...], ...]:
+        if need_tokens <= self.shortest:  # all of them are, as is usual
+            return self.tiers
+        return tuple(
+            tuple(route for route in tier if route.max_model_len >= need_tokens)
+            for tier in self.tiers
+        )
 
     @classmethod
     def of(cls, model: str, size_class: SizeClass, pools: tuple[PoolRoute, ...]) -> "_Tiers":

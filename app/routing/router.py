@@ -123,6 +123,8 @@ class Router:
         need_tokens: int,
         now: float,
         exclude: frozenset[str] = _NONE,
+        *,
+        isolated: bool = False,
     ) -> Route:
         """Chooses a replica; reserves nothing yet.
 
@@ -133,6 +135,7 @@ class Router:
             need_tokens: the longest that its sequence can become, in tokens.
             now: the time, in monotonic seconds.
             exclude: ids of replicas that have failed this request already.
+            isolated: whether to use a pool set apart for risky requests, if the zone has one.
 
         Raises:
             UnknownZone: no pool is of that zone.
@@ -143,7 +146,7 @@ class Router:
         table = self._tables.get(zone)
         if table is None:
             raise UnknownZone(f"There is no zone {zone!r}.")
-        tiers = table.tiers(model, size_class, need_tokens)
+        tiers = table.tiers(model, size_class, need_tokens, isolated=isolated)
         fallback: Replica | None = None
         fallback_rank = (True, len(tiers), 0, 0)
         for depth, tier in enumerate(tiers):
@@ -166,7 +169,7 @@ class Router:
             if best is not None:
                 return Route(best.pool, best.market, best.id, depth > 0)
         if fallback is None:
-            asked = Asked(model, size_class, need_tokens, exclude)
+            asked = Asked(model, size_class, need_tokens, exclude, isolated)
             raise why_not(asked, table, self._groups, self._balancer, now, self._retry_after_s)
         return Route(fallback.pool, fallback.market, fallback.id, fallback_rank[1] > 0)
 

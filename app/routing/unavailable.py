@@ -19,6 +19,7 @@ class Asked:
     size_class: SizeClass
     need_tokens: int
     exclude: frozenset[str]
+    isolated: bool = False
 
 
 def why_not(
@@ -46,7 +47,9 @@ def why_not(
     model, zone = asked.model, table.zone
     if model not in table.models:
         return UnknownModel(f"Model {model!r} is not served in zone {zone}.")
-    candidates = table.candidates(model, asked.size_class, asked.need_tokens)
+    candidates = table.candidates(
+        model, asked.size_class, asked.need_tokens, isolated=asked.isolated
+    )
     if not candidates:
         return error_from_code(
             "context_length_exceeded",

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import secrets
 import signal
 import subprocess
 import sys
@@ -21,8 +22,9 @@ from ray._private.authentication_test_utils import reset_auth_token_state
 from ray.serve.context import _get_global_client
 from ray.serve.handle import DeploymentHandle
 
+from app.security.secrets import ADMIN_KEY_VARIABLE
 from tests.cluster.processes import descendants, kill, left_over
-from tests.cluster.settings import MODEL, ROOT, cluster_environment
+from tests.cluster.settings import MODEL, ROOT, cluster_environment, keep_in
 
 APP = "tidegate"
 READY_TIMEOUT_S = 240.0
@@ -49,6 +51,7 @@ class Fleet:
 
     config: dict[str, Any]
     folder: Path
+    key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     startup: list[Probe] = field(default_factory=list)
     address: str = ""
     url: str = ""
@@ -62,11 +65,15 @@ class Fleet:
 
     def __enter__(self) -> Self:
         self._before = descendants()
-        environment = cluster_environment(self.folder)
+        environment = cluster_environment(self.folder) | {ADMIN_KEY_VARIABLE: self.key}
+        keep_in(self.config, self.folder)
         port = self.config["http_options"]["port"]
         self.url = f"http://127.0.0.1:{port}"
-        self.http = httpx.Client(base_url=self.url, timeout=300)
-        self.openai = OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=300)
+        authorization = {"authorization": f"Bearer {self.key}"}
+        self.http = httpx.Client(base_url=self.url, timeout=300, headers=authorization)
+        self.openai = OpenAI(
+            base_url=f"{self.url}/v1", api_key=self.key, max_retries=0, timeout=300
+        )
         try:
             self._start(environment)
         except BaseException:
@@ -200,7 +207,7 @@ class Fleet:
 
     def engines(self) -> list[str]:
         """The deployments of engines."""
-        return [name for name in self.details() if "--" in name]
+        return [name for name in self.details() if "--" in name and not name.startswith("ledger--")]
 
     def engine_status(self, deployment: str) -> dict[str, Any]:
         """The status of a deployment's only replica."""

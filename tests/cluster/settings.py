@@ -27,6 +27,14 @@ def base_config() -> dict[str, Any]:
     return config
 
 
+def keep_in(config: dict[str, Any], folder: Path) -> None:
+    """Has the service keep its store and its secrets in a folder."""
+    config["applications"][0]["args"]["store"] = {
+        "url": f"sqlite:///{folder}/tidegate.db",
+        "data_dir": str(folder / "data"),
+    }
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

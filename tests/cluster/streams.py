@@ -52,7 +52,9 @@ class Streams:
         self.all = [Stream() for _ in range(count)]
         self._url = f"{fleet.url}/v1/chat/completions"
         self._body = dict(body) | {"stream": True}
-        self._headers = {"x-tidegate-zone": zone} if zone else {}
+        self._headers = {"authorization": f"Bearer {fleet.key}"}
+        if zone:
+            self._headers["x-tidegate-zone"] = zone
         self._leave_after = leave_after
         self._loop = asyncio.new_event_loop()
         self._gone = asyncio.Event()
@@ -132,7 +134,8 @@ class Streams:
         url = httpx.URL(self._url)
         _, writer = await asyncio.open_connection(url.host, url.port)
         content = json.dumps(self._body).encode()
-        head = f"POST {url.path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(content)}\r\n\r\n"
+        key = f"authorization: {self._headers['authorization']}\r\n"
+        head = f"POST {url.path} HTTP/1.1\r\nhost: x\r\n{key}content-length: {len(content)}\r\n\r\n"
         writer.write(head.encode() + content)
         await writer.drain()
         writer.close()

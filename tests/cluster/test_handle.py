@@ -12,7 +12,7 @@ TIMEOUT_S = 100
 
 
 def test_chat(fleet: Fleet) -> None:
-    answer = fleet.handle().chat.remote(fleet.chat()).result(timeout_s=TIMEOUT_S)
+    answer = fleet.handle().chat.remote(fleet.chat(), key=fleet.key).result(timeout_s=TIMEOUT_S)
     assert (
         answer["choices"][0]["message"]["content"]
         == (fleet.post(fleet.chat()).json()["choices"][0]["message"]["content"])
@@ -22,25 +22,25 @@ def test_chat(fleet: Fleet) -> None:
 
 def test_chat_stream(fleet: Fleet) -> None:
     handle = fleet.handle().options(stream=True)
-    chunks = list(handle.chat_stream.remote(fleet.chat()))
+    chunks = list(handle.chat_stream.remote(fleet.chat(), key=fleet.key))
     text = "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks)
-    whole = fleet.handle().chat.remote(fleet.chat()).result(timeout_s=TIMEOUT_S)
+    whole = fleet.handle().chat.remote(fleet.chat(), key=fleet.key).result(timeout_s=TIMEOUT_S)
     assert text == whole["choices"][0]["message"]["content"]
     assert len(chunks) > 2
 
 
 def test_complete_and_its_stream(fleet: Fleet) -> None:
     body = {"model": MODEL, "prompt": "In the beginning", "max_tokens": 12, "temperature": 0}
-    whole = fleet.handle().complete.remote(body).result(timeout_s=TIMEOUT_S)
+    whole = fleet.handle().complete.remote(body, key=fleet.key).result(timeout_s=TIMEOUT_S)
     handle = fleet.handle().options(stream=True)
-    chunks = list(handle.complete_stream.remote(body))
+    chunks = list(handle.complete_stream.remote(body, key=fleet.key))
     text = "".join(chunk["choices"][0]["text"] for chunk in chunks)
     assert text == whole["choices"][0]["text"] != ""
 
 
 def test_zone_and_cancelling(fleet: Fleet) -> None:
     answer = fleet.handle().chat.remote(
-        fleet.chat(max_tokens=1500, ignore_eos=True), zone="confidential"
+        fleet.chat(max_tokens=1500, ignore_eos=True), key=fleet.key, zone="confidential"
     )
     until(lambda: fleet.engine_status("confidential--on-demand")["live_requests"] == 1, 20)
     answer.cancel()
@@ -63,20 +63,22 @@ def test_errors_are_of_our_tree(
 ) -> None:
     body = fleet.chat() | changes
     with pytest.raises(error):
-        fleet.handle().chat.remote(body, zone=zone).result(timeout_s=TIMEOUT_S)
-    stream = fleet.handle().options(stream=True).chat_stream.remote(body, zone=zone)
+        fleet.handle().chat.remote(body, key=fleet.key, zone=zone).result(timeout_s=TIMEOUT_S)
+    stream = fleet.handle().options(stream=True).chat_stream.remote(body, key=fleet.key, zone=zone)
     with pytest.raises(error):
         list(stream)
 
 
 def test_too_long_a_prompt(fleet: Fleet) -> None:
     with pytest.raises(ContextLengthExceeded, match="32768"):
-        fleet.handle().chat.remote(fleet.chat(prompt_of(34_000))).result(timeout_s=TIMEOUT_S)
+        fleet.handle().chat.remote(fleet.chat(prompt_of(34_000)), key=fleet.key).result(
+            timeout_s=TIMEOUT_S
+        )
 
 
 def test_stream_that_is_not_read_to_its_end_leaves_nothing(fleet: Fleet) -> None:
     handle = fleet.handle().options(stream=True)
-    stream = handle.chat_stream.remote(fleet.chat(max_tokens=1500, ignore_eos=True))
+    stream = handle.chat_stream.remote(fleet.chat(max_tokens=1500, ignore_eos=True), key=fleet.key)
     next(iter(stream))
     stream.cancel()
     fleet.settle()

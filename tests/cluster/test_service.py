@@ -9,6 +9,7 @@ import openai
 import pytest
 
 from app.config import parse_config
+from app.security.secrets import ADMIN_KEY_VARIABLE
 from deployments import start
 from tests.cluster.fleet import Fleet
 from tests.cluster.settings import MODEL, prompt_of
@@ -29,7 +30,7 @@ def test_readiness_goes_from_503_to_200(fleet: Fleet) -> None:
     starting = [probe.body for probe in fleet.startup if probe.status == 503]
     assert all(body["status"] == "starting" for body in starting)
     ready = fleet.startup[-1].body
-    assert ready["status"] == ready["classifier"] == "ready"
+    assert ready["status"] == ready["classifier"] == ready["ledger"] == "ready"
     assert {(p["pool"], p["market"]): p["ready"] for p in ready["pools"]} == {
         ("public-small", "on-demand"): 1,
         ("public-small", "spot"): 1,
@@ -48,12 +49,14 @@ def test_models_are_listed(fleet: Fleet) -> None:
 
 
 def test_printed_curl_line_answers_in_words(
-    fleet: Fleet, capsys: pytest.CaptureFixture[str]
+    fleet: Fleet, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv(ADMIN_KEY_VARIABLE, fleet.key)
     port = fleet.config["http_options"]["port"]
     start._announce(("127.0.0.1", port), parse_config(fleet.config["applications"][0]["args"]))
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("curl "))
     answer = subprocess.run(line, shell=True, capture_output=True, check=True, timeout=100)
+    assert fleet.key not in line
     assert_words(json.loads(answer.stdout)["choices"][0]["message"]["content"])
 
 

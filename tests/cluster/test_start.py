@@ -15,9 +15,17 @@ import httpx
 import pytest
 import yaml
 
+from app.security.secrets import ADMIN_KEY_FILE
 from tests.cluster.fleet import interrupt, until
 from tests.cluster.processes import descendants, kill, left_over
-from tests.cluster.settings import MODEL, ROOT, base_config, cluster_environment, short_folder
+from tests.cluster.settings import (
+    MODEL,
+    ROOT,
+    base_config,
+    cluster_environment,
+    keep_in,
+    short_folder,
+)
 
 READY_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 90.0
@@ -37,6 +45,7 @@ class Started:
 
     process: subprocess.Popen[str]
     url: str
+    folder: Path
     before: dict[int, str]
     lines: list[str] = field(default_factory=list)
 
@@ -76,6 +85,7 @@ def started(orphans: None) -> Iterator[Started]:
     before = descendants()
     with short_folder() as folder:
         config = ranked_config()
+        keep_in(config, folder)
         file = folder / "small.yaml"
         file.write_text(yaml.safe_dump(config, sort_keys=False))
         process = subprocess.Popen(
@@ -88,7 +98,9 @@ def started(orphans: None) -> Iterator[Started]:
             env=cluster_environment(folder) | {"RAY_OVERRIDE_RESOURCES": '{"CPU": 8}'},
             text=True,
         )
-        started = Started(process, f"http://127.0.0.1:{config['http_options']['port']}", before)
+        started = Started(
+            process, f"http://127.0.0.1:{config['http_options']['port']}", folder, before
+        )
         reader = threading.Thread(target=_read, args=(started,))
         reader.start()
         try:
@@ -141,7 +153,8 @@ def test_answers_do_not_depend_on_how_the_engine_is_split(
 
 def _complete(started: Started, prompt: str, zone: str) -> str:
     body = {"model": MODEL, "prompt": prompt, "max_tokens": 32, "temperature": 0}
-    headers = {"x-tidegate-zone": zone}
+    key = (started.folder / "data" / ADMIN_KEY_FILE).read_text()
+    headers = {"x-tidegate-zone": zone, "authorization": f"Bearer {key.strip()}"}
     answer = httpx.post(f"{started.url}/v1/completions", json=body, headers=headers, timeout=100)
     assert answer.status_code == 200, answer.text
     assert answer.headers["x-tidegate-pool"] == zone

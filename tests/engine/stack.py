@@ -20,10 +20,13 @@ from openai import OpenAI
 from vllm.v1.engine import EngineCoreRequest
 from vllm.v1.executor.uniproc_executor import UniProcExecutor
 
+from app.admission.isolation import Claim
 from app.api.presence import while_present
 from app.config import Deployed, FleetConfig, parse_config
+from deployments.admission import OpenAdmission
 from deployments.classifier import ClassifierReplica
 from deployments.engine_args import engine_args
+from deployments.engine_core import StreamedEngineCore
 from deployments.engine_host import EngineHost
 from deployments.service import GatewayService
 from deployments.wire import Connection, Endpoint, Kind
@@ -60,6 +63,7 @@ ARGS: dict[str, Any] = {
     ],
     "zones": {"public": {"isolation": "medium"}, "private": {"isolation": "high"}},
     "default_zone": "public",
+    "access": {"keys": "off"},
     "pools": [
         {
             "name": "public-small",
@@ -114,11 +118,11 @@ class RecordingHost(EngineHost):
         endpoint = await super().start(host)
         submit = self._core.submit
 
-        def record(request: EngineCoreRequest) -> None:
+        def record(request: EngineCoreRequest, claim: Claim) -> None:
             if self.recording:
                 self.requests.append(request)
             if not self.deaf:
-                submit(request)
+                submit(request, claim)
 
         self._core.submit = record  # type: ignore[method-assign]
         return endpoint
@@ -337,7 +341,12 @@ class Stack:
         for name, pool_name in REPLICAS.items():
             pool = self.config.pool(pool_name)
             violations: list[str] = []
-            args = engine_args(self.config.model(pool.model), pool)
+            args = engine_args(
+                self.config.model(pool.model),
+                pool,
+                self.config.zones[pool.zone],
+                self.config.fairness,
+            )
             host = RecordingHost(args.create_engine_config(), pool.zone, violations.append)
             endpoint = await host.start(LOCALHOST)
             self.replicas[name] = Replica(name, pool_name, host, endpoint, violations)
@@ -348,7 +357,8 @@ class Stack:
             )
 
     async def _gateway(self, config: FleetConfig) -> Gateway:
-        service = GatewayService(config)
+        admission = OpenAdmission(config.access, list(config.zones)[-1])
+        service = GatewayService(config, admission)
         await service.start()
         service.set_classifiers({"classifier": self.classifier._endpoint})
         while service._classifier is not None and not service._classifier.ready:
@@ -402,6 +412,18 @@ def until_disconnected(app: Any) -> Any:
         await while_present(receive, lambda relayed: app(scope, relayed, send))
 
     return wrapped
+
+
+@contextlib.contextmanager
+def side_by_side() -> Iterator[None]:
+    """Lets further engines run in this process, and end before the others do."""
+    locked = _one_at_a_time(UniProcExecutor.collective_rpc)
+    with (
+        mock.patch.object(UniProcExecutor, "collective_rpc", locked),
+        # The end of one would take torch's process groups from all.
+        mock.patch.object(StreamedEngineCore, "shutdown"),
+    ):
+        yield
 
 
 def _one_at_a_time(rpc: Callable[..., Any]) -> Callable[..., Any]:

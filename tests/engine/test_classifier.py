@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.classification.judge import Judge, JudgeSettings
+from app.classification.judge import Judge, JudgeSettings, Verdict
 from tests.engine.stack import MODEL, Gateway, Stack
 
 CHAT = "/v1/chat/completions"
@@ -71,6 +71,17 @@ def test_token_ids_are_judged_too(gateway: Gateway, several: bool) -> None:
     answer = gateway.post(COMPLETIONS, limited(COMPLETIONS, {"prompt": prompt}))
     assert answer.status_code == 200, answer.text
     assert answer.headers["x-tidegate-zone"] == "private"
+
+
+def test_findings_come_back_by_kind(stack: Stack, gateway: Gateway) -> None:
+    async def ask(text: str) -> Verdict:
+        classifier = gateway.service._classifier
+        assert classifier is not None
+        return await classifier.judge(text)
+
+    text = f"{RISKY} Then mail ada@example.com and bob@example.com."
+    assert stack.run(ask(text)).found == {"email": 2, "injection": 2}
+    assert stack.run(ask("Hello")).found == {}
 
 
 def test_no_marker_lowers_a_zone(gateway: Gateway) -> None:

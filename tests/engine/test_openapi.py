@@ -12,6 +12,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from app.api.admin import PREFIX, ROUTES
 from app.api.bodies import REFUSED_FIELDS, RESERVED_FIELDS
 from app.api.http import GENERATING, READING
 from app.errors import CODES
@@ -40,7 +41,8 @@ def operation(gateway: Gateway, path: str, method: str) -> Any:
 
 def test_the_document_is_of_what_is_served(gateway: Gateway) -> None:
     document = gateway.http.get("/openapi.json").json()
-    assert set(document["paths"]) == set(GENERATING) | READING
+    admin = {f"{PREFIX}{route.path}" for route in ROUTES}
+    assert set(document["paths"]) == set(GENERATING) | READING | admin
     schemas = document["components"]["schemas"]
     for path in GENERATING:
         [content] = document["paths"][path]["post"]["requestBody"]["content"].values()

@@ -69,7 +69,7 @@ def test_all_arms_get_the_same_engine() -> None:
     }
 
 
-def test_one_pool_serves_every_class_and_nothing_is_switched_off() -> None:
+def test_one_pool_serves_every_class_and_only_keys_are_switched_off() -> None:
     args: dict[str, Any] = {
         "models": [
             {"name": "m", "source": "x", "max_model_len": 32768},
@@ -101,7 +101,7 @@ def test_one_pool_serves_every_class_and_nothing_is_switched_off() -> None:
     assert reduced["classifier"] == {"replicas": 1, "zone_markers": {"public": ["a", "b", "c"]}}
     assert reduced["models"] == [{"name": "demo", "source": "model", "max_model_len": 32768}]
     assert list(reduced["zones"]) == ["public"]
-    assert reduced["access"] == {"max_zone": None}
+    assert reduced["access"] == {"keys": "off"}
     assert args["pools"][1]["markets"] == {"spot": {}}
 
 

@@ -85,7 +85,7 @@ def load(answer: Answer, cell: Cell, count: int = 1, timeout_s: float = 5.0) -> 
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         body = request_body(cell, "x", "completions")
-        requests = [request_bytes("127.0.0.1", port, "completions", body)] * count
+        requests = [request_bytes("127.0.0.1", port, "completions", body, {})] * count
         target = Target("127.0.0.1", port)
         log = await closed_loop(target, requests, cell.concurrency, cell.stream, timeout_s)
         server.close()

@@ -1,5 +1,7 @@
 """Route tables: a zone's pools and no others, in the right order, long enough."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -132,3 +134,15 @@ def test_candidates_are_right_and_complete(
                 for route in found
             ]
             assert nearest == sorted(nearest)
+
+
+def test_isolated_pools_are_for_risky_requests_alone() -> None:
+    apart = replace(pool("apart", SMALL, MEDIUM, max_model_len=2_048), isolated=True)
+    table = RouteTable("public", [pool("all", *SizeClass), apart])
+    assert names(table.candidates("demo", SMALL, 100)) == ["all"]
+    assert names(table.candidates("demo", SMALL, 100, isolated=True)) == ["apart"]
+    # Where none takes so long a sequence, it is served like any other.
+    assert names(table.candidates("demo", SMALL, 4_096, isolated=True)) == ["all"]
+    assert names(
+        RouteTable("public", [pool("all", SMALL)]).candidates("demo", SMALL, 1, isolated=True)
+    ) == ["all"]

@@ -1,0 +1,126 @@
+"""What vLLM is told of a zone's isolation and of fairness, and what erases a KV cache."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from vllm.config import VllmConfig
+from vllm.v1.request import Request
+
+from app.admission.fair_queue import FairQueueSettings
+from app.admission.isolation import RULES, Claim, IsolationRules
+from app.config import FairnessConfig, Scheduling, ZoneConfig
+from app.errors import IsolationViolated
+
+KV_CACHE_ERASER = "deployments.isolation.KVCacheEraser"
+_KEY = "tidegate"
+
+
+class EnginePolicy(msgspec.Struct, frozen=True):
+    """How an engine keeps requests apart and in which order it starts them.
+
+    It travels to the scheduler in vLLM's `additional_config`.
+
+    Attributes:
+        zone: the zone that the engine belongs to.
+        isolation: the zone's level.
+        fair: whether tenants are served fairly; otherwise in the order of arrival.
+        prompt_weight: what a prompt token counts.
+        output_weight: what an output token counts.
+        ageing_s: seconds of waiting after which a request moves up one band.
+        hold_s: longest time for which a tenant holds on to an engine that another waits for.
+    """
+
+    zone: str
+    isolation: str
+    fair: bool
+    prompt_weight: float
+    output_weight: float
+    ageing_s: float
+    hold_s: float
+
+    @classmethod
+    def of(cls, name: str, zone: ZoneConfig, fairness: FairnessConfig) -> "EnginePolicy":
+        """The policy of a zone's engines."""
+        return cls(
+            zone=name,
+            isolation=zone.isolation.value,
+            fair=fairness.scheduling is Scheduling.FAIR,
+            prompt_weight=fairness.prompt_weight,
+            output_weight=fairness.output_weight,
+            ageing_s=fairness.ageing_s,
+            hold_s=fairness.hold_s,
+        )
+
+    @classmethod
+    def read(cls, config: VllmConfig) -> "EnginePolicy":
+        """The policy that an engine's configuration carries.
+
+        Raises:
+            IsolationViolated: it carries none.
+        """
+        additional = config.additional_config
+        if not isinstance(additional, dict) or _KEY not in additional:
+            raise IsolationViolated("the engine's configuration says nothing about isolation")
+        return msgspec.convert(additional[_KEY], cls)
+
+    def written(self, additional: dict[str, Any]) -> dict[str, Any]:
+        """vLLM's `additional_config` with this policy in it."""
+        return additional | {_KEY: msgspec.to_builtins(self)}
+
+    @property
+    def rules(self) -> IsolationRules:
+        """The rules of its level."""
+        return RULES[self.isolation]
+
+    @property
+    def queue(self) -> FairQueueSettings:
+        """The settings of its queue."""
+        return FairQueueSettings(self.fair, self.prompt_weight, self.output_weight, self.ageing_s)
+
+
+def attach(request: Request, claim: Claim) -> None:
+    """Ties a claim to vLLM's request."""
+    request.tidegate_claim = claim
+
+
+def claim_of(request: Request) -> Claim:
+    """The claim of a request.
+
+    Raises:
+        IsolationViolated: it has none, so that nobody knows whose it is.
+    """
+    claim = getattr(request, "tidegate_claim", None)
+    if not isinstance(claim, Claim):
+        raise IsolationViolated("a request reached the engine without saying whose it is")
+    return claim
+
+
+class KVCacheEraser:
+    """What Tidegate adds to vLLM's workers, in every rank's process."""
+
+    model_runner: Any
+
+    def erase_kv_cache(self) -> int:
+        """Overwrites the whole KV cache with zeros, after all that was queued before.
+
+        Returns:
+            Bytes that have been overwritten.
+        """
+        erased = 0
+        seen: set[int] = set()
+        for tensor in _tensors(self.model_runner.kv_caches):
+            if tensor.data_ptr() not in seen:
+                seen.add(tensor.data_ptr())
+                tensor.zero_()
+                erased += tensor.numel() * tensor.element_size()
+        return erased
+
+
+def _tensors(caches: Any) -> Iterator[Any]:
+    # Layers with a state beside their cache, such as Mamba's, have several tensors.
+    for cache in caches:
+        if isinstance(cache, list | tuple):
+            yield from _tensors(cache)
+        else:
+            yield cache

@@ -1,0 +1,63 @@
+"""The Serve deployment of one ledger shard, over a stream like the engines'."""
+
+from typing import Any
+
+import ray
+import structlog
+from ray import serve
+from ray.serve.config import RequestRouterConfig
+
+from app.config import FleetConfig
+from deployments.ledger_shard import LedgerShard
+from deployments.membership import ROUTER_CLASS, endpoint_metadata
+
+HEALTH_PERIOD_S = 1.0
+HEALTH_TIMEOUT_S = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+class Ledger:
+    """Carries a `LedgerShard`. There is one replica a shard; one that replaces it shuts it out.
+
+    Args:
+        config: the fleet's configuration.
+        shard: its number, from 0.
+    """
+
+    async def __init__(self, config: FleetConfig, shard: int) -> None:  # type: ignore[misc]
+        self._shard = LedgerShard(config, shard)
+        self._endpoint = await self._shard.start(ray.util.get_node_ip_address())
+        if self._shard.admin_key_file is not None:
+            log.info("first admin key", file=self._shard.admin_key_file)
+
+    def record_replica_metadata(self) -> dict[str, Any]:
+        """Where the stream listens; Serve passes it to the gateways."""
+        return endpoint_metadata(self._endpoint)
+
+    def check_health(self) -> None:
+        """Raises once the ledger has died or was shut out, so that Serve replaces the replica."""
+        self._shard.check()
+
+    async def __del__(self) -> None:
+        shard = getattr(self, "_shard", None)
+        if shard is not None:
+            await shard.close()
+
+
+def ledger_name(shard: int) -> str:
+    """The deployment's name."""
+    return f"ledger--{shard}"
+
+
+def ledger_application(config: FleetConfig, shard: int) -> serve.Application:
+    """Binds the deployment of one shard."""
+    deployment = serve.deployment(Ledger).options(
+        name=ledger_name(shard),
+        num_replicas=1,
+        ray_actor_options={"num_cpus": config.ledger.cpus},
+        request_router_config=RequestRouterConfig(request_router_class=ROUTER_CLASS),
+        health_check_period_s=HEALTH_PERIOD_S,
+        health_check_timeout_s=HEALTH_TIMEOUT_S,
+    )
+    return deployment.bind(config, shard)
