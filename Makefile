@@ -52,6 +52,18 @@ format: install-dev ## format the code and apply the linter's safe fixes
 bench-gateway: install-dev ## measure the gateway against vllm serve
 	@exec $(BIN)/python -m benchmarks.gateway $(ARGS)
 
+.PHONY: bench-admission
+bench-admission: install-dev ## measure the ledger: limits, deaths, latency
+	@for what in over kill latency price; do $(BIN)/python -m benchmarks.admission $$what $(ARGS); done
+
+.PHONY: bench-isolation
+bench-isolation: install-dev ## measure fairness, and what cache timing tells
+	@for what in noisy timing; do $(BIN)/python -m benchmarks.isolation $$what $(ARGS); done
+
+.PHONY: bench-guards
+bench-guards: install-dev ## measure what guards cost, find and miss
+	@exec $(BIN)/python -m benchmarks.guards $(ARGS)
+
 .PHONY: install
 install: ## bring .venv to the lock file of PROFILE
 	@PYTHON='$(PYTHON)' scripts/install.sh '$(PROFILE)'

@@ -45,6 +45,9 @@ class Arm(ABC):
     Args:
         settings: the engine's.
         work: an empty directory for this arm's files.
+
+    Attributes:
+        headers: sent with every request.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Arm(ABC):
         self.settings = settings
         self.work = work
         self.port = free_port()
+        self.headers: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._table: ProcessTable | None = None
 
@@ -123,14 +127,18 @@ class Arm(ABC):
             response.read()
             if response.status != 200:
                 return f"GET {self.ready_path} gives {response.status}"
+            self.authenticate(connection)
             body = json.dumps({"model": MODEL_NAME, "prompt": "ready", "max_tokens": 1})
-            headers = {"content-type": "application/json"}
+            headers = {"content-type": "application/json"} | self.headers
             connection.request("POST", "/v1/completions", body, headers)
             response = connection.getresponse()
             text = response.read()
             return "" if response.status == 200 else f"{response.status}: {text[:300]!r}"
         finally:
             connection.close()
+
+    def authenticate(self, connection: http.client.HTTPConnection) -> None:  # noqa: B027
+        """Sets what headers every request needs, once the arm listens; most need none."""
 
     def pids(self) -> list[int]:
         """Ids of the arm's living processes."""

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from benchmarks.gateway.cells import QUICK_CELLS, select_cells
 from benchmarks.gateway.engine import EngineSettings
-from benchmarks.gateway.fleet import DEFAULT_ARMS, Fleet, arm_classes, running
+from benchmarks.gateway.fleet import ARMS, DEFAULT_ARMS, Fleet, arm_classes, running
 from benchmarks.gateway.prompts import Endpoint, PromptForm, PromptMaker
 from benchmarks.gateway.report import dump, failures, outcomes, summarise, to_markdown
 from benchmarks.gateway.run import Idle, Plan, idle_cpu, measure
@@ -38,7 +38,7 @@ app = typer.Typer(
 )
 console = Console(log_path=False, soft_wrap=True, markup=False, highlight=False)
 
-Arms = Annotated[str, typer.Option(help="Comma-separated: vllm, tidegate, ray-llm, vllm-default.")]
+Arms = Annotated[str, typer.Option(help=f"Comma-separated: {', '.join(ARMS)}.")]
 Model = Annotated[Path, typer.Option(help="Directory of the model and its tokenizer.")]
 Out = Annotated[Path, typer.Option(help="Directory for the results.")]
 MaxBatched = Annotated[int, typer.Option(help="Tokens an engine step (max_num_batched_tokens).")]

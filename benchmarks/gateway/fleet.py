@@ -10,13 +10,13 @@ from pathlib import Path
 
 from benchmarks.gateway.arms import Arm, ArmError, stop_all
 from benchmarks.gateway.engine import EngineSettings
-from benchmarks.gateway.ray_arms import RayLlmArm, TidegateArm
+from benchmarks.gateway.ray_arms import KeyedTidegateArm, RayLlmArm, TidegateArm
 from benchmarks.gateway.vllm_arm import VllmArm, VllmDefaultArm
 
 __all__ = ["ARMS", "DEFAULT_ARMS", "Fleet", "arm_classes", "running"]
 
 ARMS: dict[str, type[Arm]] = {
-    cls.name: cls for cls in (VllmArm, TidegateArm, RayLlmArm, VllmDefaultArm)
+    cls.name: cls for cls in (VllmArm, TidegateArm, KeyedTidegateArm, RayLlmArm, VllmDefaultArm)
 }
 DEFAULT_ARMS = ("vllm", "tidegate", "ray-llm")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -97,11 +97,14 @@ def request_body(cell: Cell, prompt: str | list[int], endpoint: Endpoint) -> byt
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-def request_bytes(host: str, port: int, endpoint: Endpoint, body: bytes) -> bytes:
+def request_bytes(
+    host: str, port: int, endpoint: Endpoint, body: bytes, headers: Mapping[str, str]
+) -> bytes:
     """The whole HTTP/1.1 request, ready to be written."""
     path = "/v1/chat/completions" if endpoint == "chat" else "/v1/completions"
+    more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     head = (
         f"POST {path} HTTP/1.1\r\nhost: {host}:{port}\r\ncontent-type: application/json\r\n"
-        f"accept: */*\r\ncontent-length: {len(body)}\r\n\r\n"
+        f"accept: */*\r\n{more}content-length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body

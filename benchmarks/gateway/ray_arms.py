@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
+import secrets
 import sys
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -16,7 +19,7 @@ import yaml
 from benchmarks.gateway.arms import Arm, ArmError, free_port
 from benchmarks.gateway.engine import MODEL_NAME, EngineSettings
 
-__all__ = ["RayLlmArm", "RayServeArm", "TidegateArm", "one_pool"]
+__all__ = ["KeyedTidegateArm", "RayLlmArm", "RayServeArm", "TidegateArm", "one_pool"]
 
 _ROOT = Path(__file__).resolve().parents[2]
 _BUILD = "app.main:build"
@@ -142,6 +145,49 @@ class RayLlmArm(RayServeArm):
         )
 
 
+class KeyedTidegateArm(TidegateArm):
+    """Tidegate with keys, limits that are never met, budgets, prices, journal, store and audit."""
+
+    name = "tidegate-keys"
+    first_replica_port = 20400
+
+    def __init__(self, settings: EngineSettings, work: Path) -> None:
+        super().__init__(settings, work)
+        self._admin_key = secrets.token_urlsafe(32)
+
+    def environment(self) -> dict[str, str]:
+        return {**super().environment(), "TIDEGATE_ADMIN_KEY": self._admin_key}
+
+    def config(self) -> dict[str, Any]:
+        config = super().config()
+        plenty = 10**9
+        config["applications"][0]["args"] |= {
+            "access": {"keys": "required"},
+            "store": {
+                "url": f"sqlite:///{self.work}/store.db",
+                "data_dir": str(self.work / "data"),
+            },
+            "limits": dict.fromkeys(
+                ("user_tokens_per_minute", "user_tokens_per_hour", "tenant_tokens_per_minute"),
+                plenty,
+            ),
+            "budgets": {"tenant_month": plenty, "key_month": plenty},
+        }
+        return config
+
+    def authenticate(self, connection: http.client.HTTPConnection) -> None:
+        """Makes a key of an ordinary tenant: the admin's own passes by all limits."""
+        if self.headers:
+            return
+        body = json.dumps({"tenant": "bench", "user": "load", "zone": "public"})
+        admin = {"authorization": f"Bearer {self._admin_key}", "content-type": "application/json"}
+        connection.request("POST", "/admin/v1/keys", body, admin)
+        answer = json.loads(connection.getresponse().read())
+        if "key" not in answer:
+            raise ValueError(f"no key was made: {answer}")
+        self.headers = {"authorization": f"Bearer {answer['key']}"}
+
+
 def one_pool(args: Mapping[str, Any], settings: EngineSettings) -> dict[str, Any]:
     """Tidegate's ``args:`` reduced to the default zone and one pool of every size class.
 
@@ -170,7 +216,9 @@ def one_pool(args: Mapping[str, Any], settings: EngineSettings) -> dict[str, Any
         # All patterns stay, so that the classifier has as much to do as ever.
         every = [pattern for patterns in markers.values() for pattern in patterns]
         reduced["classifier"]["zone_markers"] = {zone: every}
-    access = reduced.get("access", {})
-    if access.get("max_zone") not in (None, zone):
-        access["max_zone"] = None
+    policies = reduced.get("guards", {}).get("zones")
+    if policies:
+        reduced["guards"]["zones"] = {z: p for z, p in policies.items() if z == zone}
+    # What is compared has none.
+    reduced["access"] = {"keys": "off"}
     return reduced

@@ -98,7 +98,7 @@ class _Bodies:
         seed = f"{plan.seed}/{cell.kind}/{cell.concurrency}/{purpose}"
         bodies = islice(self._maker.bodies(cell, seed, plan.endpoint, plan.form), count)
         host, port = arm.target.host, arm.target.port
-        return [request_bytes(host, port, plan.endpoint, body) for body in bodies]
+        return [request_bytes(host, port, plan.endpoint, body, arm.headers) for body in bodies]
 
 
 def measure(

@@ -118,7 +118,7 @@ def _requests(arm: Arm, maker: PromptMaker, seed: str, cell: Cell) -> Iterator[b
         length = rng.randint(cell.output_tokens // 2, cell.output_tokens)
         text, _ = maker.text(cell.prompt_tokens, rng)
         body = request_body(replace(cell, output_tokens=length), text, "completions")
-        yield request_bytes(host, port, "completions", body)
+        yield request_bytes(host, port, "completions", body, arm.headers)
 
 
 def soak(

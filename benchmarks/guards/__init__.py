@@ -1,0 +1,1 @@
+"""What guards find of what they should, what they find beside it, and what they cost."""
