@@ -1,14 +1,15 @@
 """The composition root: a configuration in, a Serve application out."""
 
+from pathlib import Path
 from typing import Any
 
-from deployments.ledger import ledger_application
 from ray import serve
 
 from app.config import Keys, parse_config
 from deployments.classifier import classifier_application
 from deployments.engine import engine_application
 from deployments.gateway import gateway_application
+from deployments.ledger import ledger_application
 
 
 def build(args: dict[str, Any]) -> serve.Application:
@@ -18,6 +19,8 @@ def build(args: dict[str, Any]) -> serve.Application:
         ConfigError: something in the configuration is wrong; all of it is named, with its path.
     """
     config = parse_config(args)
+    # Actors may run in another directory than this process.
+    config = config.model_copy(update={"store": config.store.absolute(Path.cwd())})
     engines = {
         deployed.name: engine_application(config, deployed) for deployed in config.deployments()
     }

@@ -1,7 +1,8 @@
 """Who may ask, how much, at what price, and what is kept of it."""
 
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Self
 
 from pydantic import Field
 
@@ -17,6 +18,8 @@ from app.config.types import (
     Text,
     ZoneName,
 )
+
+_SQLITE = "sqlite:///"
 
 
 class Keys(StrEnum):
@@ -77,6 +80,14 @@ class StoreConfig(Section):
     """`sqlite:///FILE` for one node, `postgresql://USER@HOST/DATABASE` for many."""
     data_dir: Text = ".tidegate"
     """Directory of each node for secrets and for what is still to be delivered to the store."""
+
+    def absolute(self, directory: Path) -> Self:
+        """The same, with relative paths taken from a directory."""
+        url = self.url
+        file = url.removeprefix(_SQLITE)
+        if file != url and not file.startswith("/"):
+            url = f"{_SQLITE}{directory / file}"
+        return self.model_copy(update={"url": url, "data_dir": str(directory / self.data_dir)})
 
 
 class Durability(StrEnum):

@@ -1,10 +1,11 @@
 """Rules about keys, money, guards and the store."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app.config import FleetConfig, GuardAction, parse_config
+from app.config import FleetConfig, GuardAction, StoreConfig, parse_config
 from app.errors import ConfigError
 
 GUARDS = "args.guards.zones.public.prompt"
@@ -84,3 +85,16 @@ def test_keys_are_required_and_limits_are_there_by_default(args: dict[str, Any])
     ) == (10_000, 100_000, 50_000, 1.5, 1)
     assert config.budgets.alert == 0.8
     assert [action.strength for action in GuardAction] == sorted(a.strength for a in GuardAction)
+
+
+@pytest.mark.parametrize(
+    ("url", "absolute"),
+    [
+        ("sqlite:///data/t.db", "sqlite:////srv/tidegate/data/t.db"),
+        ("sqlite:////var/t.db", "sqlite:////var/t.db"),
+        ("postgresql://u@host/db", "postgresql://u@host/db"),
+    ],
+)
+def test_paths_of_the_store_do_not_hang_on_a_directory(url: str, absolute: str) -> None:
+    store = StoreConfig(url=url, data_dir="data").absolute(Path("/srv/tidegate"))
+    assert (store.url, store.data_dir) == (absolute, "/srv/tidegate/data")
