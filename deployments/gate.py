@@ -96,8 +96,9 @@ class Gate:
         if not holds:
             return
         for field in _REVEALING:
-            # For completions 0 asks for the chosen token's.
-            if body.get(field) not in (None, False):
+            value = body.get(field)
+            # Completions ask by 0 for those of the chosen tokens.
+            if value is not None and value is not False:
                 raise InvalidRequest(
                     f"{field} is not served where answers are filtered, since it holds what the "
                     "filter takes out: leave it away",

@@ -115,6 +115,12 @@ def test_a_filter_cannot_be_read_past(client: httpx.Client, field: dict[str, Any
     assert answer.json()["error"]["param"] == next(iter(field))
 
 
+def test_nor_by_a_completions_logprobs(client: httpx.Client) -> None:
+    body = {"model": MODEL, "prompt": "Say it.", "logprobs": 0}
+    answer = client.post("/v1/completions", json=body, headers={"x-tidegate-zone": "private"})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "logprobs")
+
+
 def test_personal_data_raises_the_zone(
     stack: Stack, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
