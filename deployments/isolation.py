@@ -28,7 +28,9 @@ class EnginePolicy(msgspec.Struct, frozen=True):
         prompt_weight: what a prompt token counts.
         output_weight: what an output token counts.
         ageing_s: seconds of waiting after which a request moves up one band.
+        credit: how many requests a tenant may be ahead after a pause.
         hold_s: longest time for which a tenant holds on to an engine that another waits for.
+        set_aside: how often a request that runs may be set aside for another tenant's.
     """
 
     zone: str
@@ -37,7 +39,9 @@ class EnginePolicy(msgspec.Struct, frozen=True):
     prompt_weight: float
     output_weight: float
     ageing_s: float
+    credit: float
     hold_s: float
+    set_aside: int
 
     @classmethod
     def of(cls, name: str, zone: ZoneConfig, fairness: FairnessConfig) -> "EnginePolicy":
@@ -49,7 +53,9 @@ class EnginePolicy(msgspec.Struct, frozen=True):
             prompt_weight=fairness.prompt_weight,
             output_weight=fairness.output_weight,
             ageing_s=fairness.ageing_s,
+            credit=fairness.credit,
             hold_s=fairness.hold_s,
+            set_aside=fairness.set_aside if fairness.scheduling is Scheduling.FAIR else 0,
         )
 
     @classmethod
@@ -76,7 +82,9 @@ class EnginePolicy(msgspec.Struct, frozen=True):
     @property
     def queue(self) -> FairQueueSettings:
         """The settings of its queue."""
-        return FairQueueSettings(self.fair, self.prompt_weight, self.output_weight, self.ageing_s)
+        return FairQueueSettings(
+            self.fair, self.prompt_weight, self.output_weight, self.ageing_s, self.credit
+        )
 
 
 def attach(request: Request, claim: Claim) -> None:

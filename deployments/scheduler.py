@@ -7,6 +7,7 @@ pipelines) stays vLLM's.
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from vllm.v1.core.kv_cache_utils import get_max_concurrency_for_kv_cache_config
@@ -19,6 +20,7 @@ from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request, RequestStatus
 
 from app.admission.fair_queue import FairQueue, Ticket
+from app.admission.giving_way import Holding, Room, who_gives_way
 from app.admission.isolation import BatchWatch, Claim, Headroom, Salts, Tenure
 from app.errors import IsolationViolated
 from deployments.isolation import EnginePolicy, claim_of
@@ -46,6 +48,7 @@ class WaitingQueue(RequestQueue):
         self._resumed_only = False
         self._closed = False
         self._head: Request | None = None
+        self._making_room = False
 
     def open(
         self,
@@ -77,6 +80,21 @@ class WaitingQueue(RequestQueue):
                 return tenant
             skipped.add(tenant)
         return None
+
+    def blocked(self) -> Request | None:
+        """The request that is due, if it could start but for the KV cache or a free place."""
+        self._due()
+        head = self._head
+        return None if head is None or _waits_for_grammar(head) else head
+
+    @contextmanager
+    def making_room(self) -> Iterator[None]:
+        """Requests that are preempted in here are set aside: they go back to where they waited."""
+        self._making_room = True
+        try:
+            yield
+        finally:
+            self._making_room = False
 
     def need(self, request: Request) -> int:
         """Tokens of KV cache that a request is expected to occupy."""
@@ -116,8 +134,11 @@ class WaitingQueue(RequestQueue):
         return request
 
     def prepend_request(self, request: Request) -> None:
-        """Takes back a request that was preempted: it goes before all others."""
-        self.core.preempt(request.request_id)
+        """Takes back a request that was preempted: it goes before all others, unless set aside."""
+        if self._making_room:
+            self.core.set_aside(request.request_id)
+        else:
+            self.core.preempt(request.request_id)
         self._requests[request.request_id] = request
         self._headroom.promised -= self.need(request)
         self._head = None
@@ -174,6 +195,7 @@ class TidegateScheduler(Scheduler):
         batchmates: what the last outputs' requests shared batches with, by client.
         erasures: how often the engine was erased between two tenants.
         erasing_s: seconds that it took, in all.
+        asides: how often a request was set aside for another tenant.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -187,6 +209,8 @@ class TidegateScheduler(Scheduler):
         self.batchmates: dict[int, Batchmates] = {}
         self.erasures = 0
         self.erasing_s = 0.0
+        self.asides = 0
+        self._most_asides = policy.set_aside
         self._tenure = Tenure(policy.hold_s)
         self._watch = BatchWatch(policy.zone, self.rules)
         concurrency = get_max_concurrency_for_kv_cache_config(
@@ -217,12 +241,14 @@ class TidegateScheduler(Scheduler):
             IsolationViolated: the step would compute together what must be apart.
         """
         now = time.monotonic()
-        if len(self.waiting) and len(self.running) < self.max_num_running_reqs:
+        if len(self.waiting):
             self._headroom.promised = sum(self.waiting.need(each) for each in self._holders())
         if self.rules.one_tenant:
             self._take_turns(now)
         else:
             self.waiting.open(now)
+            if self._most_asides and len(self.waiting):
+                self._make_room(now)
         output = super().schedule(throttle_prefills)
         if output.total_num_scheduled_tokens:
             self._inspect(output)
@@ -290,6 +316,44 @@ class TidegateScheduler(Scheduler):
             self.erasures += 1
             self.erasing_s += time.perf_counter() - began
         self.waiting.open(now, only=tenant, closed=tenant is None)
+
+    def _make_room(self, now: float) -> None:
+        """Sets requests aside for one of another tenant that would have to wait."""
+        newcomer = self.waiting.blocked()
+        full = len(self.running) >= self.max_num_active_reqs
+        if newcomer is None or not (full or not self.waiting):
+            return
+        core = self.waiting.core
+        asides = who_gives_way(
+            self._holding(newcomer),
+            [self._holding(each) for each in self._holders()],
+            core.wanting(),
+            Room(self.max_num_active_reqs, self._headroom.limit),
+            lambda key: core.behind(newcomer.request_id, key),
+        )
+        for key in asides:
+            request = self.requests[key]
+            claim_of(request).set_aside += 1
+            self.asides += 1
+            self.running.remove(request)
+            # Should it start again in this very step, it is as new to the model runner.
+            self.prev_step_scheduled_req_ids.discard(key)
+            with self.waiting.making_room():
+                self._preempt_request(request, now)
+
+    def _holding(self, request: Request) -> Holding:
+        claim = claim_of(request)
+        return Holding(
+            request.request_id,
+            claim.tenant,
+            claim.weight,
+            self.waiting.need(request),
+            self.waiting.core.cost(request.request_id),
+            request.num_computed_tokens,
+            request.status == RequestStatus.RUNNING
+            and claim.set_aside < self._most_asides
+            and self._request_blocks_can_be_freed(request),
+        )
 
     def _inspect(self, output: SchedulerOutput) -> None:
         if self.rules.one_tenant:

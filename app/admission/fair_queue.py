@@ -3,13 +3,16 @@
 Inside a band this is the Virtual Token Counter of Sheng et al., "Fairness in Serving Large Language
 Models" (OSDI 2024). Each client (a tenant) has a counter of the service it has had, in weighted
 tokens over its own weight; the backlogged client with the lowest counter is served next. A client
-that returns after a pause is lifted to the least counter of those that wait, so that time spent
-away is no credit. No slot is ever left free while somebody waits.
+that returns after a pause is lifted to where the band's service stands, less a small credit, so
+that time spent away is no licence to flood. Where that is, is the highest counter at which a
+request was started, as the virtual time of start-time fair queueing (Goyal et al., SIGCOMM 1996).
+Without the credit, who sends a little now and then would wait behind a flood for his last request
+to be made up for. No slot is ever left free while somebody waits.
 
 A request is charged when it starts, with its prompt and its expected output; with what it really
 generates as soon as that is more; and what was charged too much is given back when it leaves. With
 U for what a full batch of the largest requests costs, two clients of one band that are backlogged
-all the while never get service that differs by more than 2 U, as in the paper.
+all the while never get service that differs by more than 2 U, as in the paper, and the credit.
 
 Bands are strict: a request is started only if none of a more urgent band may be. So that nothing
 starves, a request moves up one band each time it has waited for `ageing_s`. Counters of different
@@ -23,6 +26,7 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from heapq import heapify, heappop, heappush
+from math import inf
 
 from app.admission.tier import Tier
 
@@ -41,6 +45,8 @@ class FairQueueSettings:
     """What an output token counts."""
     ageing_s: float = 30.0
     """Seconds of waiting after which a request moves up one band."""
+    credit: float = 4.0
+    """How many requests of its own a client may be ahead of the others after a pause."""
     max_idle: int = 4096
     """Counters of clients without requests that are remembered, in each band."""
 
@@ -53,6 +59,8 @@ class FairQueueSettings:
         for name in ("prompt_weight", "output_weight", "ageing_s"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
+        if not self.credit >= 0:
+            raise ValueError(f"credit must be at least 0, not {self.credit}")
         if self.max_idle < 0:
             raise ValueError(f"max_idle must be at least 0, not {self.max_idle}")
 
@@ -90,6 +98,8 @@ class _Client:
     line: list[tuple[int, str]] = field(default_factory=list)
     waiting: int = 0
     started: int = 0
+    weight: float = 1.0
+    credit: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -101,6 +111,7 @@ class _Entry:
     client: _Client
     state: _State = _State.WAITING
     resumed: bool = False
+    set_aside: bool = False
     prompt_charged: bool = False
     output_charged: int = 0
 
@@ -108,26 +119,21 @@ class _Entry:
 class _Band:
     """The counters of one band."""
 
-    __slots__ = ("ageing", "backlogged", "clients", "idle", "last")
+    __slots__ = ("ageing", "backlogged", "clients", "idle", "virtual")
 
     def __init__(self) -> None:
         self.clients: dict[str, _Client] = {}
         self.backlogged: dict[str, _Client] = {}
         self.idle: OrderedDict[str, None] = OrderedDict()
-        # Who was the last to have nothing waiting: its counter is where the band's service stood.
-        self.last: _Client | None = None
+        # Where the band's service stands: the highest counter at which a request was started.
+        self.virtual = 0.0
         self.ageing: list[tuple[float, int, str]] = []
-
-    def floor(self) -> float:
-        """What the counter of a client that comes back is lifted to."""
-        if self.backlogged:
-            return min(client.counter for client in self.backlogged.values())
-        return self.last.counter if self.last is not None else 0.0
 
     def client(self, name: str) -> _Client:
         found = self.clients.get(name)
         if found is None:
-            found = self.clients[name] = _Client(name, self.floor())
+            # It is lifted when it lines up.
+            found = self.clients[name] = _Client(name, -inf)
         self.idle.pop(name, None)
         return found
 
@@ -135,8 +141,8 @@ class _Band:
 class FairQueue:
     """Requests that wait for an engine, and the counters of those who sent them.
 
-    Keys name requests. A request is added, started, perhaps preempted and started again, and
-    leaves; a start that came to nothing is taken back.
+    Keys name requests. A request is added, started, perhaps preempted or set aside and started
+    again, and leaves; a start that came to nothing is taken back.
     """
 
     def __init__(self, settings: FairQueueSettings | None = None) -> None:
@@ -256,9 +262,13 @@ class FairQueue:
             entry.resumed = True
         else:
             self._fall_out(entry)
-            entry.prompt_charged = True
-            entry.output_charged = max(1, entry.ticket.expected_tokens)
-            self._charge(entry, entry.ticket.prompt_tokens, entry.output_charged)
+            entry.resumed = False
+            if not entry.prompt_charged:
+                band = self._bands[entry.band]
+                band.virtual = max(band.virtual, entry.client.counter)
+                entry.prompt_charged = True
+                entry.output_charged = max(1, entry.ticket.expected_tokens)
+                self._charge(entry, entry.ticket.prompt_tokens, entry.output_charged)
         entry.state = _State.STARTED
         entry.client.started += 1
 
@@ -272,10 +282,45 @@ class FairQueue:
             entry.state = _State.PREEMPTED
             self._preempted.appendleft(key)
             return
-        self._charge(entry, -entry.ticket.prompt_tokens, -entry.output_charged)
-        entry.prompt_charged, entry.output_charged = False, 0
+        if not entry.set_aside:
+            self._charge(entry, -entry.ticket.prompt_tokens, -entry.output_charged)
+            entry.prompt_charged, entry.output_charged = False, 0
         entry.state = _State.WAITING
         self._line_up(key, entry, lift=False)
+
+    def set_aside(self, key: str) -> None:
+        """Puts a request that was running back to where it waited; it stays charged.
+
+        What was computed for it is lost, yet it was service. Were its charge given back, its client
+        would be due again at once.
+        """
+        entry = self._entries[key]
+        if entry.state is not _State.STARTED:
+            raise KeyError(key)
+        entry.client.started -= 1
+        entry.set_aside = True
+        entry.state = _State.WAITING
+        self._line_up(key, entry, lift=False)
+
+    def behind(self, key: str, other: str) -> float:
+        """How much less a waiting request's client was served than that of one that runs.
+
+        Infinite where the one that waits is in a more urgent band, and minus that in a less urgent.
+        """
+        entry, running = self._entries[key], self._entries[other]
+        if entry.band != running.band:
+            return inf if entry.band < running.band else -inf
+        return running.client.counter - entry.client.counter
+
+    def cost(self, key: str) -> float:
+        """What a request is charged, or would be if it started, over its client's weight."""
+        return self._own_cost(self._entries[key])
+
+    def wanting(self) -> dict[str, float]:
+        """Weights of the clients that wait, by name."""
+        return {
+            name: client.weight for band in self._bands for name, client in band.backlogged.items()
+        }
 
     def preempt(self, key: str) -> None:
         """Puts a request that was running at the head of everything; it has been charged."""
@@ -348,12 +393,14 @@ class FairQueue:
         band, client = self._bands[entry.band], entry.client
         if not client.waiting:
             if lift:
-                client.counter = max(client.counter, band.floor())
+                client.credit = self._settings.credit * self._own_cost(entry)
+                client.counter = max(client.counter, band.virtual - client.credit)
             band.backlogged[client.name] = client
         if len(client.line) > 2 * client.waiting + _SLACK:
             client.line = [place for place in client.line if self._stands(client, place)]
             heapify(client.line)
         client.waiting += 1
+        client.weight = entry.ticket.weight
         self._waiting += 1
         heappush(client.line, (entry.number, key))
         if entry.band:
@@ -369,14 +416,13 @@ class FairQueue:
         if not client.waiting:
             del band.backlogged[client.name]
             client.line.clear()
-            band.last = client
 
     def _retire(self, entry: _Entry) -> None:
         """Drops the counter of a client that has nothing here, once it says nothing any more."""
         client, band = entry.client, self._bands[entry.band]
         if client.waiting or client.started or self.resumes(client.name):
             return
-        if client.counter <= band.floor():
+        if client.counter <= band.virtual - client.credit:
             del band.clients[client.name]
             return
         band.idle[client.name] = None
@@ -384,10 +430,16 @@ class FairQueue:
             name, _ = band.idle.popitem(last=False)
             del band.clients[name]
 
-    def _charge(self, entry: _Entry, prompt: int, output: int) -> None:
+    def _cost(self, ticket: Ticket, prompt: int, output: int) -> float:
         settings = self._settings
-        cost = prompt * settings.prompt_weight + output * settings.output_weight
-        entry.client.counter += cost / entry.ticket.weight
+        return (prompt * settings.prompt_weight + output * settings.output_weight) / ticket.weight
+
+    def _own_cost(self, entry: _Entry) -> float:
+        output = entry.output_charged or max(1, entry.ticket.expected_tokens)
+        return self._cost(entry.ticket, entry.ticket.prompt_tokens, output)
+
+    def _charge(self, entry: _Entry, prompt: int, output: int) -> None:
+        entry.client.counter += self._cost(entry.ticket, prompt, output)
 
     def _ages(self, band: int, place: tuple[float, int, str]) -> bool:
         entry = self._entries.get(place[2])

@@ -53,6 +53,7 @@ class Claim:
         expected_tokens: output that is expected of it.
         salt: what keeps its prefix cache apart; the engine's own.
         generated: output so far.
+        set_aside: how often it has made room for another.
         batchmates: tenants of all batches it was in, its own included.
     """
 
@@ -64,6 +65,7 @@ class Claim:
     expected_tokens: int
     salt: str = ""
     generated: int = 0
+    set_aside: int = 0
     batchmates: set[str] = field(default_factory=set)
     _unreported: list[str] = field(default_factory=list)
     _seen: frozenset[str] = frozenset()
@@ -163,12 +165,12 @@ class Headroom:
         factor: how many times what is expected must fit.
     """
 
-    __slots__ = ("_block", "_capacity", "_factor", "promised")
+    __slots__ = ("_block", "limit", "promised")
 
     def __init__(self, capacity: int, block: int, factor: float) -> None:
-        self._capacity = capacity
         self._block = block
-        self._factor = factor
+        self.limit = capacity / factor
+        """Tokens that may be promised."""
         self.promised = 0
 
     def need(self, expected: int, present: int) -> int:
@@ -182,7 +184,7 @@ class Headroom:
 
     def fits(self, need: int) -> bool:
         """Whether one more request may start; alone, each may."""
-        return not self.promised or (self.promised + need) * self._factor <= self._capacity
+        return not self.promised or self.promised + need <= self.limit
 
 
 class BatchWatch:

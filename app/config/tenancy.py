@@ -208,9 +208,14 @@ class FairnessConfig(Section):
     """What an output token counts."""
     ageing_s: Seconds = 30.0
     """Seconds of waiting after which a request moves up one band."""
+    credit: Annotated[float, Field(strict=True, ge=0, le=100)] = 4.0
+    """How many requests of its own a tenant may be ahead of the others after a pause."""
     hold_s: Seconds = 2.0
     """In a zone of maximum isolation: longest time for which one tenant may keep an engine while
     another waits, before no more of its requests are started."""
+    set_aside: Annotated[int, Field(strict=True, ge=0, le=100)] = 10
+    """How often a request that runs may be set aside, to be computed again later, because the
+    engine is full and a tenant waits that was served less; 0 for never. Only with `fair`."""
 
 
 class GuardAction(StrEnum):

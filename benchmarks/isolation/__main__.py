@@ -35,7 +35,7 @@ Out = Annotated[Path, typer.Option("--out", help="Directory for the results.")]
 @app.command()
 def noisy(
     rounds: Annotated[int, typer.Option(help="Turns of each arm.")] = 3,
-    seconds: Annotated[float, typer.Option(help="Length of a turn.")] = 10.0,
+    seconds: Annotated[float, typer.Option(help="Length of a turn.")] = 20.0,
     out: Out = RESULTS,
 ) -> None:
     """A tenant that offers ten times its share, against what another's first token costs."""

@@ -9,7 +9,10 @@ there), in turns:
 - `alone`: B has the engine to itself;
 - `shared`: A offers as much;
 - `noisy`: A offers ten times its share;
+- `noisy-waiting`: the same, where nothing that runs is ever set aside (`set_aside: 0`);
 - `noisy-fcfs`: the same, in an engine that serves in the order of arrival.
+
+What setting aside costs is seen in the tokens that all tenants together are served a second.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from statistics import median
 
 from benchmarks.gateway.stats import quantiles
 from benchmarks.isolation.engine import Answer, LoneEngine
@@ -28,7 +32,7 @@ __all__ = ["Settings", "measure"]
 
 TENANTS = ("a", "b", "c", "d")
 NOISY = 10
-ARMS = ("alone", "shared", "noisy", "noisy-fcfs")
+ARMS = ("alone", "shared", "noisy", "noisy-waiting", "noisy-fcfs")
 
 
 @dataclass(frozen=True)
@@ -36,13 +40,13 @@ class Settings:
     """How much of it."""
 
     rounds: int = 3
-    seconds: float = 10.0
+    seconds: float = 20.0
     backlogged_s: float = 12.0
     load: float = 0.8
     slots: int = 16
     step_tokens: int = 160
     prompt_tokens: int = 128
-    output_tokens: tuple[int, int] = (16, 48)
+    output_tokens: tuple[int, int] = (64, 192)
     seed: int = 1
 
 
@@ -58,26 +62,36 @@ def measure(settings: Settings, step: Step) -> Report:
     """
     # A step has room for one prompt: what a first token waits for is the step before its own.
     engine = {"max_num_seqs": settings.slots, "max_num_batched_tokens": settings.step_tokens}
-    step("starting two engines")
+    step("starting three engines")
     with (
         LoneEngine(engine=engine) as fair,
+        LoneEngine(fairness={"set_aside": 0}, engine=engine) as waiting,
         LoneEngine(fairness={"scheduling": "fcfs"}, engine=engine) as fcfs,
     ):
-        for each in (fair, fcfs):
+        for each in (fair, waiting, fcfs):
             _backlogged(each, settings, 2.0)
         step("all backlogged, fair")
+        aside = fair.scheduler.asides
         served, rate = _backlogged(fair, settings, settings.backlogged_s)
+        aside = fair.scheduler.asides - aside
         step("all backlogged, fcfs")
         unfair, _ = _backlogged(fcfs, settings, settings.backlogged_s)
         share = rate / len(TENANTS)
         ttfts: dict[str, list[float]] = {arm: [] for arm in ARMS}
+        rates: dict[str, list[float]] = {arm: [] for arm in ARMS}
+        asides: dict[str, int] = dict.fromkeys(ARMS, 0)
+        engines = {"noisy-waiting": waiting, "noisy-fcfs": fcfs}
         for number in range(settings.rounds):
             # Taking turns at being first, so that a drift of the machine falls on all.
             turn = number % len(ARMS)
             for arm in ARMS[turn:] + ARMS[:turn]:
                 step(f"round {number + 1}: {arm}")
-                engine_ = fcfs if arm == "noisy-fcfs" else fair
-                ttfts[arm] += _offered(engine_, settings, arm, share, number)
+                engine_ = engines.get(arm, fair)
+                before = engine_.scheduler.asides
+                waits, tokens_per_s = _offered(engine_, settings, arm, share, number)
+                ttfts[arm] += waits
+                rates[arm].append(tokens_per_s)
+                asides[arm] += engine_.scheduler.asides - before
     figures = {
         arm: {"requests": len(values), **quantiles(values, 1e3)} for arm, values in ttfts.items()
     }
@@ -89,6 +103,9 @@ def measure(settings: Settings, step: Step) -> Report:
         "served_weighted_tokens": {"fair": served, "fcfs": unfair},
         "ttft_ms_of_b": figures,
         "ttft_p99_to_alone": {arm: figures[arm]["p99"] / alone for arm in ARMS},
+        "tokens_per_s": {arm: median(rates[arm]) for arm in ARMS},
+        "set_aside": asides,
+        "set_aside_while_backlogged": aside,
         "ttft_ms_samples": {arm: [round(v * 1e3, 2) for v in ttfts[arm]] for arm in ARMS},
     }
 
@@ -144,8 +161,8 @@ def _served(answers: list[Answer]) -> dict[str, float]:
 
 def _offered(
     engine: LoneEngine, settings: Settings, arm: str, share: float, number: int
-) -> list[float]:
-    """Seconds to the first token of each request of B."""
+) -> tuple[list[float], float]:
+    """Seconds to the first token of each request of B, and tokens/s of all tenants."""
     rng = random.Random(settings.seed + number)
     usual = share * settings.load
     rates = {"b": usual}
@@ -172,6 +189,7 @@ def _offered(
             )
         )
     cut = time.perf_counter()
+    tokens_per_s = sum(len(answer.tokens) for answer in answers) / (cut - began)
     # What has no first token by now has waited at least so long.
     waits = [
         (answer.ttft if answer.first_at is not None else cut - answer.sent_at)
@@ -179,7 +197,7 @@ def _offered(
         if answer.tenant == "b" and answer.sent_at < cut - 0.5
     ]
     _clear(engine, answers)
-    return waits
+    return waits, tokens_per_s
 
 
 def _clear(engine: LoneEngine, answers: list[Answer]) -> None:

@@ -8,7 +8,13 @@ from typing import Any
 
 __all__ = ["draw_noisy", "draw_timing"]
 
-_COLOURS = {"alone": "#868e96", "shared": "#5f3dc4", "noisy": "#0b7285", "noisy-fcfs": "#e8590c"}
+_COLOURS = {
+    "alone": "#868e96",
+    "shared": "#5f3dc4",
+    "noisy": "#0b7285",
+    "noisy-waiting": "#c2255c",
+    "noisy-fcfs": "#e8590c",
+}
 
 
 def _pyplot() -> Any:

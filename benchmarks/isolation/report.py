@@ -37,15 +37,17 @@ def noisy_report(report: Report) -> str:
             f"A tenant's share of the engine is {report['share_requests_per_s']:.1f} requests/s. "
             f"B, C and D offer {report['settings']['load']:.0%} of it;"
         ),
-        "A as much (`shared`) or ten times its share (`noisy`). Time to B's first token, in ms:",
+        "A as much (`shared`) or ten times its share (`noisy`). Time to B's first token in ms,",
+        "what all tenants were served, and how many running requests were set aside for another:",
         "",
-        "| arm | requests | p50 | p95 | p99 | p99 to alone |",
-        "|---|---|---|---|---|---|",
+        "| arm | requests | p50 | p95 | p99 | p99 to alone | tokens/s | set aside |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for arm, figures in ttft.items():
         lines.append(
             f"| {arm} | {figures['requests']} | {figures['p50']:.1f} | {figures['p95']:.1f} "
-            f"| {figures['p99']:.1f} | {ratio[arm]:.2f} |"
+            f"| {figures['p99']:.1f} | {ratio[arm]:.2f} | {report['tokens_per_s'][arm]:.0f} "
+            f"| {report['set_aside'][arm]} |"
         )
     lines += [
         "",
@@ -58,6 +60,8 @@ def noisy_report(report: Report) -> str:
         cells = " | ".join(f"{value:.0f}" for value in served.values())
         lines.append(f"| {arm} | {jain[arm]:.4f} | {cells} |")
     lines += [
+        "",
+        f"Set aside meanwhile, by the fair queue: {report['set_aside_while_backlogged']}.",
         "",
         "| goal | figure | |",
         "|---|---|---|",

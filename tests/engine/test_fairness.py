@@ -28,6 +28,13 @@ def fair() -> Iterator[LoneEngine]:
 
 
 @pytest.fixture(scope="module")
+def patient() -> Iterator[LoneEngine]:
+    """Fair, but whatever runs is never set aside, and pauses are worth nothing."""
+    with LoneEngine(fairness={"set_aside": 0, "credit": 0.0}, engine={"max_num_seqs": 2}) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
 def fcfs() -> Iterator[LoneEngine]:
     with LoneEngine(fairness={"scheduling": "fcfs"}, engine={"max_num_seqs": 2}) as engine:
         yield engine
@@ -40,6 +47,11 @@ def crowd(engine: LoneEngine) -> tuple[list[Answer], Answer]:
     for answer in [*flood, last]:
         answer.wait()
     return flood, last
+
+
+def _all_begun(answers: list[Answer]) -> None:
+    while any(answer.first_at is None for answer in answers):
+        time.sleep(0.001)
 
 
 def before(flood: list[Answer], answer: Answer) -> int:
@@ -69,6 +81,36 @@ def test_a_more_urgent_tier_goes_first(fair: LoneEngine) -> None:
     assert max(before(batch, each) for each in standard) <= 4
 
 
+def test_who_has_less_than_its_share_waits_for_no_end(fair: LoneEngine) -> None:
+    prompts = [[30 + n] * 20 for n in range(2)]
+    alone = [fair.send(prompt, "noisy", max_tokens=150).wait().tokens for prompt in prompts]
+    asides = fair.scheduler.asides
+    running = [fair.send(prompt, "noisy", max_tokens=150) for prompt in prompts]
+    _all_begun(running)
+    quiet = fair.send([90] * 20, "quiet", max_tokens=8).wait()
+    assert all(answer.ended_at is None for answer in running)
+    assert fair.scheduler.asides == asides + 1
+    # Now both have a place of two: nobody else is set aside for either.
+    again = [fair.send([91 + n] * 20, "quiet", max_tokens=40) for n in range(3)]
+    for answer in [*running, *again]:
+        answer.wait()
+    assert fair.scheduler.asides <= asides + 2
+    assert quiet.batch_tenants == {"noisy", "quiet"}
+    # Who was set aside says what it would have said, no token twice and none left out.
+    assert [answer.tokens for answer in running] == alone
+
+
+def test_nobody_is_set_aside_where_that_is_switched_off(patient: LoneEngine) -> None:
+    running = [patient.send([30 + n] * 20, "noisy", max_tokens=60) for n in range(2)]
+    _all_begun(running)
+    quiet = patient.send([90] * 20, "quiet", max_tokens=8)
+    for answer in [*running, quiet]:
+        answer.wait()
+    assert patient.scheduler.asides == 0
+    assert quiet.first_at is not None
+    assert any((answer.ended_at or 0) < quiet.first_at for answer in running)
+
+
 def test_served_by_weight(fair: LoneEngine) -> None:
     heavy = [fair.send([50 + n] * 20, "heavy", weight=3.0, max_tokens=8) for n in range(24)]
     light = [fair.send([60 + n] * 20, "light", max_tokens=8) for n in range(24)]
@@ -80,24 +122,26 @@ def test_served_by_weight(fair: LoneEngine) -> None:
 
 
 def test_a_slot_freed_by_an_early_stop_is_filled_in_the_next_step_by_whom_it_is_due(
-    fair: LoneEngine, monkeypatch: pytest.MonkeyPatch
+    patient: LoneEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    long = fair.send([30] * 20, "a", max_tokens=120)
-    alone = fair.send([31] * 20, "a", max_tokens=30).wait()
+    long = patient.send([30] * 20, "a", max_tokens=120)
+    alone = patient.send([31] * 20, "a", max_tokens=30).wait()
     # The token that it says after a few, it will stop at.
     stop = alone.tokens[4]
     length = alone.tokens.index(stop) + 1
     steps: list[tuple[int, int]] = []
-    schedule = fair.scheduler.schedule
+    schedule = patient.scheduler.schedule
 
     def recorded(*args: Any) -> Any:
         output = schedule(*args)
-        steps.append((len(fair.scheduler.running), len(fair.scheduler.waiting)))
+        steps.append((len(patient.scheduler.running), len(patient.scheduler.waiting)))
         return output
 
-    monkeypatch.setattr(fair.scheduler, "schedule", recorded)
-    early = fair.send([31] * 20, "a", max_tokens=60, expected=60, params={"stop_token_ids": [stop]})
-    waiting = [fair.send([32 + n] * 20, tenant, max_tokens=4) for n, tenant in enumerate("abc")]
+    monkeypatch.setattr(patient.scheduler, "schedule", recorded)
+    early = patient.send(
+        [31] * 20, "a", max_tokens=60, expected=60, params={"stop_token_ids": [stop]}
+    )
+    waiting = [patient.send([32 + n] * 20, tenant, max_tokens=4) for n, tenant in enumerate("abc")]
     for answer in [early, long, *waiting]:
         answer.wait()
     assert early.finish_reason == "stop"
@@ -108,8 +152,8 @@ def test_a_slot_freed_by_an_early_stop_is_filled_in_the_next_step_by_whom_it_is_
     assert first.tenant != "a"
 
 
-def test_nothing_is_left_behind(fair: LoneEngine, fcfs: LoneEngine) -> None:
-    for engine in (fair, fcfs):
+def test_nothing_is_left_behind(fair: LoneEngine, patient: LoneEngine, fcfs: LoneEngine) -> None:
+    for engine in (fair, patient, fcfs):
         deadline = time.monotonic() + 5
         while sum(engine.scheduler.get_request_counts()):
             assert time.monotonic() < deadline

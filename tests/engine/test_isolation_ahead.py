@@ -1,7 +1,7 @@
 """The scheduler one step ahead of its device, as on a GPU: vLLM's asynchronous scheduling."""
 
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
@@ -55,6 +55,7 @@ class Device:
         self.hasher = core.request_block_hasher
         self.queue: deque[Any] = deque()
         self.finished: list[str] = []
+        self.said: Counter[str] = Counter()
 
     def erase(self) -> None:
         assert not self.queue, "erased while a step was being computed"
@@ -102,6 +103,7 @@ class Device:
         )
         for message in self.scheduler.update_from_output(output, result).values():
             for each in message.outputs:
+                self.said[each.request_id] += len(each.new_token_ids)
                 if each.finish_reason is not None:
                     self.finished.append(each.request_id)
 
@@ -138,3 +140,23 @@ def test_steps_ahead_keep_apart_what_must_be_apart(
     assert not scheduler._claims
     assert scheduler._in_flight == 0
     assert (device.erased > 5) is (level == "maximum")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_who_is_set_aside_while_its_step_is_computed_loses_no_token_and_gets_none_twice(
+    engines: dict[str, LoneEngine], seed: int
+) -> None:
+    rng = random.Random(seed)
+    device = Device(engines["high"], engines["high"].scheduler.salts)
+    lengths: dict[str, int] = {}
+    for round_ in range(300):
+        if round_ < 250 and len(device.scheduler.requests) < 30:
+            tenant, out = rng.choice("aaaaaaaab"), rng.randint(1, 30)
+            lengths[f"{tenant}-{round_}"] = out
+            device.add(round_, tenant, out)
+        device.step()
+    for _ in range(2000):
+        device.step()
+    assert device.scheduler.asides > 2
+    assert device.said == lengths
+    assert device.scheduler.waiting.core.tracked == 0

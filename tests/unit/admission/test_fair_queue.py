@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass, field
+from math import inf
 
 import pytest
 from hypothesis import given, settings
@@ -19,7 +20,7 @@ def ticket(
 
 
 def queue(**changes: float | bool) -> FairQueue:
-    return FairQueue(FairQueueSettings(**changes))  # type: ignore[arg-type]
+    return FairQueue(FairQueueSettings(**({"credit": 0.0} | changes)))  # type: ignore[arg-type]
 
 
 def take(of: FairQueue, now: float = 0.0) -> str | None:
@@ -102,8 +103,38 @@ def test_time_spent_away_is_no_credit() -> None:
         take(made)
     for number in range(20):
         made.add(f"b{number}", ticket("b"), 1.0)
-    following = order(made, 1.0)[:6]
-    assert sum(key.startswith("b") for key in following) == 3
+    # One is level with the last that was started of the other.
+    following = order(made, 1.0)[:7]
+    assert sum(key.startswith("b") for key in following) == 4
+
+
+def test_a_pause_is_worth_a_few_requests_and_no_more() -> None:
+    made = queue(credit=2.0)
+    for number in range(30):
+        made.add(f"a{number}", ticket("a"), 0.0)
+    for _ in range(10):
+        take(made)
+    for number in range(30):
+        made.add(f"b{number}", ticket("b"), 1.0)
+    following = order(made, 1.0)[:21]
+    assert [key[0] for key in following[:3]] == ["b", "b", "b"]
+    assert sum(key.startswith("b") for key in following) == 12
+
+
+def test_credit_is_not_renewed_by_sending_one_at_a_time() -> None:
+    made = queue(credit=3.0)
+    for number in range(100):
+        made.add(f"a{number}", ticket("a"), 0.0)
+    made.add("b0", ticket("b"), 0.0)
+    served = {"a": 0, "b": 0}
+    for _ in range(60):
+        key = take(made)
+        assert key is not None
+        served[key[0]] += 1
+        made.leave(key, generated=10)
+        if key.startswith("b"):
+            made.add(f"b{served['b']}", ticket("b"), 0.0)
+    assert 30 <= served["b"] <= 34
 
 
 def test_a_debt_outlives_a_short_pause() -> None:
@@ -246,6 +277,49 @@ def test_lines_do_not_grow_with_what_has_left() -> None:
     assert len(made._bands[Tier.BATCH.band].ageing) < 50
 
 
+def test_who_is_set_aside_waits_where_it_waited_and_is_charged_once() -> None:
+    made = queue()
+    for key in ("a0", "a1", "a2"):
+        made.add(key, ticket("a"), 0.0)
+    made.start("a0")
+    made.start("a1")
+    made.add("b", ticket("b", prompt=5), 0.0)
+    assert made.behind("b", "a0") == 30
+    made.set_aside("a0")
+    # It would be due at once, had its charge been given back.
+    assert made.counter("a", Tier.STANDARD) == 60
+    assert order(made) == ["b", "a0", "a2"]
+    assert made.counter("a", Tier.STANDARD) == 90
+    made.take_back("a0")
+    assert made.counter("a", Tier.STANDARD) == 90
+    assert take(made) == "a0"
+    made.leave("a0", generated=3)
+    assert made.counter("a", Tier.STANDARD) == 76
+
+
+def test_behind_goes_by_band_then_by_counter() -> None:
+    made = queue()
+    for key, tier in (("batch", Tier.BATCH), ("s", Tier.STANDARD), ("c", Tier.CRITICAL)):
+        made.add(key, ticket(key, tier), 0.0)
+        made.start(key)
+    made.add("new", ticket("new"), 0.0)
+    assert made.behind("new", "batch") == inf
+    assert made.behind("new", "c") == -inf
+    assert made.behind("new", "s") == 30
+    made.add("more", ticket("s", prompt=500), 0.0)
+    assert made.behind("more", "s") == 0
+    assert (made.cost("s"), made.cost("more")) == (30, 520)
+
+
+def test_wanting_names_the_weights_of_those_who_wait() -> None:
+    made = queue()
+    made.add("a", ticket("a", weight=3.0), 0.0)
+    made.add("b", ticket("b", Tier.BATCH), 0.0)
+    assert made.wanting() == {"a": 3.0, "b": 1.0}
+    made.start("a")
+    assert made.wanting() == {"b": 1.0}
+
+
 @dataclass
 class Engine:
     """Slots that generate a token a step for whom the queue chooses."""
@@ -290,17 +364,18 @@ class Engine:
     slots=st.integers(1, 6),
     clients=st.integers(2, 5),
     steps=st.integers(20, 300),
+    credit=st.sampled_from([0.0, 1.0, 4.0]),
 )
-def test_backlogged_clients_never_differ_by_more_than_twice_a_full_batch(
-    seed: int, slots: int, clients: int, steps: int
+def test_backlogged_clients_never_differ_by_more_than_twice_a_full_batch_and_the_credit(
+    seed: int, slots: int, clients: int, steps: int, credit: float
 ) -> None:
     random_ = random.Random(seed)
     names = [f"c{index}" for index in range(clients)]
     weights = {name: random_.choice([1.0, 1.0, 2.0, 0.5]) for name in names}
     longest = {name: (random_.randint(1, 60), random_.randint(1, 40)) for name in names}
-    engine = Engine(queue(), slots, random_)
+    engine = Engine(queue(credit=credit), slots, random_)
     # What a full batch of the largest requests costs, to the client with the least weight.
-    bound = 2 * slots * (60 + 2 * 40) / min(weights.values())
+    bound = (2 * slots + credit) * (60 + 2 * 40) / min(weights.values())
 
     def fill() -> None:
         for name in names:
@@ -365,6 +440,16 @@ class Machine(RuleBasedStateMachine):
         self.started.remove(key)
         self.waiting.add(key)
         assert self.made.head(self.now) == key
+
+    @precondition(lambda self: self.started)
+    @rule(data=st.data())
+    def set_aside(self, data: st.DataObject) -> None:
+        key = data.draw(st.sampled_from(sorted(self.started)))
+        counters = [self.made.counter(key[0], tier) for tier in Tier]
+        self.made.set_aside(key)
+        assert [self.made.counter(key[0], tier) for tier in Tier] == counters
+        self.started.remove(key)
+        self.waiting.add(key)
 
     @precondition(lambda self: self.waiting | self.started)
     @rule(data=st.data(), generated=st.integers(0, 80))
