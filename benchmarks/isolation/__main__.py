@@ -54,7 +54,7 @@ def noisy(
 
 @app.command()
 def timing(
-    trials: Annotated[int, typer.Option(help="Trials of each arm.")] = 400,
+    trials: Annotated[int, typer.Option(help="Trials of each arm.")] = 1600,
     out: Out = RESULTS,
 ) -> None:
     """An attacker who tells from its own first token whether another sent a prompt."""

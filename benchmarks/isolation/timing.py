@@ -24,7 +24,7 @@ __all__ = ["Settings", "measure"]
 class Settings:
     """How much of it."""
 
-    trials: int = 400
+    trials: int = 1600
     prefix_tokens: int = 256
     seed: int = 1
 
