@@ -158,6 +158,8 @@ def _progress(state: dict[str, Any], fleet: FleetConfig, elapsed: float) -> Tabl
 
 
 def _announce(address: tuple[str, int], fleet: FleetConfig) -> None:
+    # Where there is no terminal, the table's last line is still open.
+    console.print()
     authorization = _authorization(fleet)
     url = f"http://{address[0]}:{address[1]}"
     body = json.dumps(
