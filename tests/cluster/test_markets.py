@@ -13,15 +13,23 @@ def test_replicas_run_on_nodes_of_their_market(fleet: Fleet) -> None:
         assert fleet.node_labels(replica["node_id"])[MARKET_LABEL] == market
 
 
-def test_load_is_spread_over_both_markets(fleet: Fleet) -> None:
+def until_live(fleet: Fleet, count: int) -> dict[str, int]:
+    """Requests in each market's engine, once there are so many in all."""
     live: dict[str, int] = {}
 
     def all_there() -> bool:
         live.update({m: fleet.engine_status(d)["live_requests"] for m, d in SMALL.items()})
-        return sum(live.values()) == 12
+        return sum(live.values()) == count
 
+    until(all_there, 30, every_s=0.02)
+    return live
+
+
+def test_load_is_spread_over_both_markets(fleet: Fleet) -> None:
+    # An engine's handle takes seconds when it is first used; the requests would be over by then.
+    fleet.settle()
     with Streams(fleet, 12, fleet.chat("Count.", max_tokens=1200, ignore_eos=True)) as streams:
-        until(all_there, 30, every_s=0.05)
+        live = until_live(fleet, 12)
         streams.leave()
     assert live == {"on-demand": 6, "spot": 6}
     fleet.settle()
@@ -29,14 +37,13 @@ def test_load_is_spread_over_both_markets(fleet: Fleet) -> None:
 
 def test_tokens_count_not_requests(fleet: Fleet) -> None:
     # One long request stands for as much work as many short ones.
+    fleet.settle()
     long = fleet.chat(" tide" * 1200, max_tokens=700, ignore_eos=True)
     with Streams(fleet, 1, long) as first:
-        until(lambda: fleet.status()["in_flight"] == 1, 20, every_s=0.02)
-        loads = {m: fleet.engine_status(d)["live_requests"] for m, d in SMALL.items()}
-        busy = max(loads, key=lambda market: loads[market])
+        alone = until_live(fleet, 1)
+        busy = max(alone, key=lambda market: alone[market])
         with Streams(fleet, 3, fleet.chat("Hi.", max_tokens=400, ignore_eos=True)) as others:
-            until(lambda: fleet.status()["in_flight"] == 4, 20, every_s=0.02)
-            live = {m: fleet.engine_status(d)["live_requests"] for m, d in SMALL.items()}
+            live = until_live(fleet, 4)
             others.leave()
         first.leave()
     assert live[busy] == 1
