@@ -33,18 +33,3 @@ def test_load_is_spread_over_both_markets(fleet: Fleet) -> None:
         streams.leave()
     assert live == {"on-demand": 6, "spot": 6}
     fleet.settle()
-
-
-def test_tokens_count_not_requests(fleet: Fleet) -> None:
-    # One long request stands for as much work as many short ones.
-    fleet.settle()
-    long = fleet.chat(" tide" * 1200, max_tokens=700, ignore_eos=True)
-    with Streams(fleet, 1, long) as first:
-        alone = until_live(fleet, 1)
-        busy = max(alone, key=lambda market: alone[market])
-        with Streams(fleet, 3, fleet.chat("Hi.", max_tokens=400, ignore_eos=True)) as others:
-            live = until_live(fleet, 4)
-            others.leave()
-        first.leave()
-    assert live[busy] == 1
-    fleet.settle()
