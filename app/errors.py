@@ -35,7 +35,8 @@
     │   ├── ClassifierUnavailable 503  classifier_unavailable
     │   ├── LedgerUnavailable     503  ledger_unavailable
     │   ├── StoreUnavailable      503  store_unavailable
-    │   └── ReplicaUnreachable    503  replica_unreachable
+    │   ├── ReplicaUnreachable    503  replica_unreachable
+    │   └── HandoffFailed         503  handoff_failed
     └── Failed                    (a group: never raised itself)
         ├── InternalError         500  internal_error
         ├── ZoneMismatch          500  zone_mismatch
@@ -418,6 +419,12 @@ class ReplicaUnreachable(Unavailable):
     """A replica's stream cannot be opened; requests go to another one."""
 
     code = "replica_unreachable"
+
+
+class HandoffFailed(Unavailable):
+    """A prompt's KV cache did not come over from prefill to decode."""
+
+    code = "handoff_failed"
 
 
 class Failed(TidegateError):

@@ -16,6 +16,8 @@ class Submission(msgspec.Struct, frozen=True, array_like=True):
         user: who asks, for its isolation.
         tier: the band of the fair queue.
         weight: the tenant's share in the fair queue, against 1 for everybody else.
+        generated: output tokens that another replica has generated before; the engine goes on after
+            them, as if it had been its own and preempted the request.
     """
 
     zone: str
@@ -24,6 +26,7 @@ class Submission(msgspec.Struct, frozen=True, array_like=True):
     user: str = ""
     tier: str = "standard"
     weight: float = 1.0
+    generated: list[int] = []
 
 
 class SharedBatch(msgspec.Struct, frozen=True, array_like=True):
@@ -59,6 +62,34 @@ class Refusal(msgspec.Struct, frozen=True, array_like=True):
     request_id: str
     code: str
     message: str
+
+
+class KvPeer(msgspec.Struct, frozen=True, array_like=True):
+    """Where one side of a disaggregated pool takes part in transfers of KV caches.
+
+    Attributes:
+        engine_id: vLLM's id of the engine for its connector; begins with the zone and the pool.
+        host: address of its side channel.
+        port: port of its side channel.
+        tensor_parallel_size: its TP.
+        pipeline_parallel_size: its PP.
+    """
+
+    engine_id: str
+    host: str
+    port: int
+    tensor_parallel_size: int
+    pipeline_parallel_size: int
+
+
+class Leaving(msgspec.Struct, frozen=True, array_like=True):
+    """A replica drains.
+
+    Attributes:
+        deadline_s: seconds from now after which it stops, whatever still runs.
+    """
+
+    deadline_s: float
 
 
 class Load(msgspec.Struct, frozen=True, array_like=True):

@@ -45,13 +45,17 @@ class Kind(IntEnum):
     LOAD = 14
     BATCHMATES = 15
     SECURITY = 16
-    JUDGE = 20
-    VERDICT = 21
-    TICK = 30
-    TOCK = 31
-    DIRECTORY = 32
-    CALL = 33
-    RESULT = 34
+    PEER = 17
+    PEERS = 18
+    WARM = 19
+    LEAVING = 20
+    JUDGE = 30
+    VERDICT = 31
+    TICK = 40
+    TOCK = 41
+    DIRECTORY = 42
+    CALL = 43
+    RESULT = 44
 
 
 class Endpoint(msgspec.Struct, frozen=True):

@@ -47,7 +47,7 @@ from app.config.tenancy import (
     StoreConfig,
     WhenLedgerAway,
 )
-from app.config.types import Device, Executor, Isolation, Market, OnUnavailable, ZoneName
+from app.config.types import Device, Executor, Isolation, Market, OnUnavailable, Role, ZoneName
 from app.routing.size_class import SizeClass
 
 __all__ = [
@@ -86,6 +86,7 @@ __all__ = [
     "PricesConfig",
     "PromptGuards",
     "ResourceConfig",
+    "Role",
     "RoutingConfig",
     "Scheduling",
     "SizeClass",

@@ -88,6 +88,9 @@ class RoutingConfig(Section):
     breaker: BreakerConfig = BreakerConfig()
     retries: CountOrZero = 3
     """Further replicas that are tried when one fails before its first token."""
+    migrations: CountOrZero = 3
+    """How often a request that has begun may be taken to another replica, when its own dies or
+    drains."""
     capacity_wait_s: Seconds = 120.0
     """How long a request waits for a replica when none is ready, before it is answered with 503."""
 

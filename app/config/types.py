@@ -31,6 +31,14 @@ class Market(StrEnum):
     SPOT = "spot"
 
 
+class Role(StrEnum):
+    """What a replica does of a request: all of it, or one half of a disaggregated pool's work."""
+
+    WHOLE = "whole"
+    PREFILL = "prefill"
+    DECODE = "decode"
+
+
 class Device(StrEnum):
     """What an engine computes on."""
 
