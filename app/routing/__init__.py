@@ -1,5 +1,8 @@
 """Where a request goes: size classes, route tables by zone, circuit breakers, load by tokens.
 
+Also which prompts are handed over from prefill to decode, and where a request goes whose replica
+leaves it.
+
 Owns the decision, and what it remembers to decide well: which pools exist in a zone, which of
 their replicas are there, how many tokens each still has to work off, and which pool has been
 failing. Everything here is a plain state machine: events and the time (`now`, monotonic seconds)

@@ -121,7 +121,12 @@ class Balancer:
         return tuple(self._groups.get((pool, market), ()))
 
     def least_loaded(
-        self, pool: str, market: str, now: float, exclude: frozenset[str] = _NONE
+        self,
+        pool: str,
+        market: str,
+        now: float,
+        exclude: frozenset[str] = _NONE,
+        among: frozenset[str] | None = None,
     ) -> Replica | None:
         """The replica of a pool and market with the least tokens outstanding.
 
@@ -133,6 +138,7 @@ class Balancer:
             market: the market within the pool.
             now: the time, in monotonic seconds.
             exclude: ids of replicas not to choose.
+            among: ids of the only ones to choose from, if not all.
 
         Returns:
             The replica, or None where there is none to choose.
@@ -141,7 +147,7 @@ class Balancer:
         best_load = best_turn = 0
         best_rests = False
         for replica in self._groups.get((pool, market), ()):
-            if replica.id in exclude:
+            if replica.id in exclude or (among is not None and replica.id not in among):
                 continue
             load = replica.own + replica.foreign
             rests = replica.rests_until > now

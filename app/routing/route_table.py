@@ -12,6 +12,11 @@ from types import MappingProxyType
 from app.routing.size_class import SizeClass
 
 
+def prefill_group(pool: str) -> str:
+    """The name that a disaggregated pool's prefill replicas go by, apart from its decode ones."""
+    return f"{pool}--prefill"
+
+
 @dataclass(frozen=True, slots=True)
 class MarketRoute:
     """One market that a pool's replicas run in."""
@@ -39,9 +44,16 @@ class PoolRoute:
     max_outstanding_tokens: int
     """A replica with so many tokens still to work off is saturated."""
     markets: tuple[MarketRoute, ...]
-    """Where its replicas run, at least one market."""
+    """Where its replicas run, at least one market; of a disaggregated pool, its decode replicas."""
     isolated: bool = False
     """Whether it is set apart for risky requests, and gets no others."""
+    prefill: tuple[MarketRoute, ...] = ()
+    """Where the prefill replicas of a disaggregated pool run; none in any other pool."""
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The names that its replicas go by."""
+        return (self.pool, prefill_group(self.pool)) if self.prefill else (self.pool,)
 
     def __post_init__(self) -> None:
         """Refuses a pool that could serve nothing.
@@ -53,6 +65,8 @@ class PoolRoute:
             raise ValueError(f"pool {self.pool} serves no size class")
         if len({entry.market for entry in self.markets}) != max(len(self.markets), 1):
             raise ValueError(f"pool {self.pool} needs at least one market, each once")
+        if len({entry.market for entry in self.prefill}) != len(self.prefill):
+            raise ValueError(f"pool {self.pool} names a market of its prefill replicas twice")
         if self.max_model_len < 1 or self.max_outstanding_tokens < 1:
             raise ValueError(f"the limits of pool {self.pool} must be at least 1 token")
 
@@ -65,7 +79,7 @@ class RouteTable:
         routes: its pools.
 
     Raises:
-        ValueError: a pool belongs to another zone, or two have one name.
+        ValueError: a pool belongs to another zone, or two go by one name.
     """
 
     __slots__ = ("_isolated", "_longest", "_tiers", "routes", "zone")
@@ -76,8 +90,7 @@ class RouteTable:
         for route in pools:
             if route.zone != zone:
                 raise ValueError(f"pool {route.pool} of zone {route.zone} is not of zone {zone}")
-        if len({route.pool for route in pools}) != len(pools):
-            raise ValueError(f"two pools of zone {zone} have one name")
+        _check_names(pools)
         self._longest: dict[str, int] = {}
         for route in pools:
             known = self._longest.get(route.model, 0)
@@ -167,13 +180,24 @@ def build_tables(routes: Iterable[PoolRoute]) -> Mapping[str, RouteTable]:
         The tables by the name of their zone, read-only.
 
     Raises:
-        ValueError: two pools of the fleet have one name.
+        ValueError: two pools of the fleet go by one name.
     """
+    pools = tuple(routes)
+    _check_names(pools)
     by_zone: dict[str, list[PoolRoute]] = {}
-    names: set[str] = set()
-    for route in routes:
-        if route.pool in names:
-            raise ValueError(f"two pools are named {route.pool}")
-        names.add(route.pool)
+    for route in pools:
         by_zone.setdefault(route.zone, []).append(route)
     return MappingProxyType({zone: RouteTable(zone, pools) for zone, pools in by_zone.items()})
+
+
+def _check_names(routes: Iterable[PoolRoute]) -> None:
+    """Refuses pools that one name would not tell apart.
+
+    Raises:
+        ValueError: a pool has the name of another one, or of another one's prefill replicas.
+    """
+    names: set[str] = set()
+    for name in (name for route in routes for name in route.groups):
+        if name in names:
+            raise ValueError(f"two pools go by the name {name}: rename one of them")
+        names.add(name)

@@ -9,8 +9,13 @@ The life of a request, by its key::
     route -> started -> first_token -> progress ... -> finished
                    \-> failed, to be routed again   \-> failed | abandoned
 
-Call `route` and `started` one after the other without waiting in between, so that the next decision
-sees this one. An event for a key that is not known, or no longer, does nothing.
+In a disaggregated pool `route` knows the decode replicas alone. `prefill_route` finds a prefill
+replica for a request that was routed there, and `decode_route` a decode replica for what prefill
+has finished. Each half lives as above, one after the other, both by one key; a prefill replica has
+proved to work only when the first token has come from decode.
+
+Call `started` right after the route was chosen, without waiting in between, so that the next
+decision sees this one. An event for a key that is not known, or no longer, does nothing.
 """
 
 from collections.abc import Hashable, Iterable, Mapping
@@ -18,9 +23,10 @@ from dataclasses import dataclass
 
 from app.errors import UnknownZone
 from app.routing.balancer import Balancer, Replica
-from app.routing.breaker import Breaker, BreakerSettings
+from app.routing.breaker import BreakerSettings
+from app.routing.flights import Flight, Reads
 from app.routing.group import Group, MarketState
-from app.routing.route_table import RouteTable
+from app.routing.route_table import RouteTable, prefill_group
 from app.routing.size_class import SizeClass
 from app.routing.unavailable import Asked, why_not
 
@@ -32,29 +38,13 @@ class Route:
     """Where to send a request."""
 
     pool: str
-    """The pool's name."""
+    """The pool's name; from `prefill_route`, the name of its prefill replicas."""
     market: str
     """The market within the pool."""
     replica_id: str
     """The replica."""
     spilled: bool
     """Whether the pool is one of a larger class than the request's own."""
-
-
-class _Flight:
-    """A request on its way."""
-
-    __slots__ = ("breaker", "prompt_tokens", "replica", "started", "ticket", "told")
-
-    def __init__(
-        self, replica: Replica, breaker: Breaker, ticket: int, prompt_tokens: int, started: float
-    ) -> None:
-        self.replica = replica
-        self.breaker = breaker
-        self.ticket = ticket
-        self.prompt_tokens = prompt_tokens
-        self.started = started
-        self.told = False  # whether the breaker has had its outcome
 
 
 class Router:
@@ -72,7 +62,7 @@ class Router:
         ValueError: a table stands under the name of another zone than its own.
     """
 
-    __slots__ = ("_balancer", "_flights", "_groups", "_retry_after_s", "_tables")
+    __slots__ = ("_balancer", "_flights", "_groups", "_reads", "_retry_after_s", "_tables")
 
     def __init__(
         self,
@@ -86,12 +76,14 @@ class Router:
         settings = breaker or BreakerSettings()
         self._tables = tables
         self._balancer = Balancer()
-        self._flights: dict[Hashable, _Flight] = {}
+        self._flights: dict[Hashable, Flight] = {}
+        self._reads = Reads()
         self._retry_after_s = retry_after_s
         self._groups: dict[str, tuple[Group, ...]] = {
-            route.pool: tuple(Group(route, entry, Breaker(settings)) for entry in route.markets)
+            name: groups
             for table in tables.values()
             for route in table.routes
+            for name, groups in Group.of(route, settings).items()
         }
 
     @property
@@ -173,6 +165,53 @@ class Router:
             raise why_not(asked, table, self._groups, self._balancer, now, self._retry_after_s)
         return Route(fallback.pool, fallback.market, fallback.id, fallback_rank[1] > 0)
 
+    def prefill_route(self, pool: str, now: float, exclude: frozenset[str] = _NONE) -> Route | None:
+        """Chooses the prefill replica of a disaggregated pool that has the least left to read.
+
+        One that has just failed is not chosen while it rests: a decode replica can read the prompt
+        itself, which takes less time than a hand-off that fails.
+
+        Args:
+            pool: the pool that the request was routed to.
+            now: the time, in monotonic seconds.
+            exclude: ids of replicas that have failed this request already.
+
+        Returns:
+            The route, in the group `prefill_group(pool)`; None where there is no replica now.
+        """
+        found = self._least_loaded(prefill_group(pool), now, exclude)
+        return None if found is None or found.rests_until > now else _to(found)
+
+    def decode_route(
+        self,
+        pool: str,
+        now: float,
+        exclude: frozenset[str] = _NONE,
+        prefer: frozenset[str] = _NONE,
+    ) -> Route | None:
+        """Chooses the replica of a pool with the least outstanding, whatever the request's class.
+
+        Args:
+            pool: the pool that the request was routed to.
+            now: the time, in monotonic seconds.
+            exclude: ids of replicas that have failed this request already.
+            prefer: ids of replicas to choose first, such as those that know the prefill replica;
+                heeded while one of them works and is not saturated.
+
+        Returns:
+            The route; None where there is no replica now.
+        """
+        if prefer:
+            best = self._least_loaded(pool, now, exclude, prefer)
+            if (
+                best is not None
+                and best.rests_until <= now
+                and best.outstanding < self._groups[pool][0].saturated_at
+            ):
+                return _to(best)
+        found = self._least_loaded(pool, now, exclude)
+        return None if found is None else _to(found)
+
     def started(
         self,
         request_key: Hashable,
@@ -185,28 +224,32 @@ class Router:
 
         Args:
             request_key: names the request in what follows; one that is on its way already is
-                taken to have been abandoned there.
-            route: the answer of `route`.
+                taken to have been abandoned there. Both halves of a hand-off go by one key.
+            route: the answer of `route`, `prefill_route` or `decode_route`.
             prompt_tokens: the length of its prompt, in tokens.
             output_tokens: its expected output, in tokens.
             now: the time, in monotonic seconds.
         """
-        self.abandoned(request_key)
+        if request_key in self._flights:
+            self.abandoned(request_key)
         replica = self._balancer.replicas.get(route.replica_id)
         if replica is None:  # it went away since the decision; sending will fail
             return
-        breaker = self._group(route.pool, route.market).breaker
+        group = self._group(route.pool, route.market)
+        ticket = group.breaker.admit(now)
         self._balancer.reserve(request_key, route.replica_id, prompt_tokens + output_tokens)
-        self._flights[request_key] = _Flight(
-            replica, breaker, breaker.admit(now), prompt_tokens, now
+        self._flights[request_key] = Flight(
+            replica, group.breaker, ticket, prompt_tokens, now, reads=group.reads
         )
 
     def first_token(self, request_key: Hashable, now: float) -> None:
         """Records that the prompt has been read: the replica works, and has so much less to do."""
         flight = self._flights.get(request_key)
-        if flight is not None and not flight.told:
-            self._succeeded(flight, now)
-            self._balancer.progress(request_key, flight.prompt_tokens)
+        if flight is None or flight.told:
+            return
+        self._balancer.progress(request_key, flight.prompt_tokens)
+        if not flight.reads:
+            self._succeeded(request_key, flight, now)
 
     def progress(self, request_key: Hashable, tokens: int) -> None:
         """Records that so many more output tokens have come."""
@@ -215,8 +258,12 @@ class Router:
     def finished(self, request_key: Hashable, now: float) -> None:
         """Records that a request has come to its end."""
         flight = self._end(request_key)
-        if flight is not None and not flight.told:
-            self._succeeded(flight, now)
+        if flight is None:
+            return
+        if flight.reads:
+            self._reads.keep(request_key, flight)
+        elif not flight.told:
+            self._succeeded(request_key, flight, now)
 
     def failed(self, request_key: Hashable, now: float, *, lost: bool = False) -> None:
         """Records that a request has failed for a reason of the replica's own.
@@ -228,6 +275,7 @@ class Router:
                 fails together, and counts as one failure: a pool should not be closed because one
                 busy replica of many has died.
         """
+        self._reads.give_up(request_key)
         flight = self._end(request_key)
         if flight is None:
             return
@@ -242,14 +290,42 @@ class Router:
 
     def abandoned(self, request_key: Hashable) -> None:
         """Records that a request has ended for a reason not the replica's: its client left."""
+        self._reads.give_up(request_key)
         flight = self._end(request_key)
         if flight is not None and not flight.told:
             flight.breaker.abandoned(flight.ticket)
+
+    def blamed(self, route: Route, now: float) -> None:
+        """Records that a replica has failed a request that it had ended well, as far as it knew.
+
+        So does a prefill replica whose KV cache never came to the decode replica.
+        """
+        replica = self._balancer.replicas.get(route.replica_id)
+        if replica is not None:
+            self._balancer.failed(replica, now)
+            breaker = self._group(route.pool, route.market).breaker
+            breaker.failed(breaker.admit(now), now)
 
     def states(self, now: float) -> tuple[MarketState, ...]:
         """How every pool and market is at the time `now`."""
         return tuple(
             group.state(self._balancer, now) for groups in self._groups.values() for group in groups
+        )
+
+    def _least_loaded(
+        self, pool: str, now: float, exclude: frozenset[str], among: frozenset[str] | None = None
+    ) -> Replica | None:
+        """The replica to choose in all markets of a pool whose breakers allow it."""
+        found = [
+            replica
+            for group in self._groups.get(pool, ())
+            if group.breaker.allow(now)
+            and (replica := self._balancer.least_loaded(pool, group.market, now, exclude, among))
+        ]
+        return min(
+            found,
+            key=lambda each: (each.rests_until > now, each.outstanding, each.turn),
+            default=None,
         )
 
     def _group(self, pool: str, market: str) -> Group:
@@ -258,11 +334,17 @@ class Router:
                 return group
         raise ValueError(f"there is no pool {pool} with market {market}")
 
-    def _succeeded(self, flight: _Flight, now: float) -> None:
-        flight.told = True
-        flight.breaker.succeeded(flight.ticket, now)
-        self._balancer.succeeded(flight.replica)
+    def _succeeded(self, request_key: Hashable, flight: Flight, now: float) -> None:
+        for each in (flight, self._reads.take(request_key)):
+            if each is not None:
+                each.told = True
+                each.breaker.succeeded(each.ticket, now)
+                self._balancer.succeeded(each.replica)
 
-    def _end(self, request_key: Hashable) -> _Flight | None:
+    def _end(self, request_key: Hashable) -> Flight | None:
         self._balancer.release(request_key)
         return self._flights.pop(request_key, None)
+
+
+def _to(replica: Replica) -> Route:
+    return Route(replica.pool, replica.market, replica.id, False)

@@ -57,6 +57,21 @@ def test_a_second_reservation_replaces_the_first() -> None:
     assert (made.replicas["a"].own, made.replicas["b"].own, made.reserved) == (0, 50, 1)
 
 
+def test_the_choice_can_be_narrowed() -> None:
+    made = balancer("a", "b", "c")
+    made.reserve("r", "b", 100)
+
+    def narrowed(*among: str) -> str | None:
+        found = made.least_loaded("pool", "spot", 0.0, frozenset("c"), frozenset(among))
+        return None if found is None else found.id
+
+    assert narrowed("b") == "b"
+    assert narrowed("b", "c") == "b"
+    assert narrowed("a", "b") == "a"
+    assert narrowed("c", "gone") is None
+    assert narrowed() is None
+
+
 def test_what_others_have_outstanding_counts() -> None:
     made = balancer("a", "b")
     made.report("a", 500)

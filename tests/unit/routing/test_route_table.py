@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.routing.route_table import MarketRoute, PoolRoute, RouteTable, build_tables
+from app.routing.route_table import (
+    MarketRoute,
+    PoolRoute,
+    RouteTable,
+    build_tables,
+    prefill_group,
+)
 from app.routing.size_class import SizeClass
 
 SMALL, MEDIUM, LARGE, XL = SizeClass
@@ -69,10 +75,21 @@ def test_a_table_refuses_another_zones_pool() -> None:
 
 
 def test_names_are_unique() -> None:
-    with pytest.raises(ValueError, match="one name"):
+    with pytest.raises(ValueError, match="two pools go by the name s: rename one"):
         RouteTable("public", [pool("s", SMALL), pool("s", MEDIUM)])
-    with pytest.raises(ValueError, match="two pools are named s"):
+    with pytest.raises(ValueError, match="two pools go by the name s"):
         build_tables([pool("s", SMALL), pool("s", SMALL, zone="private")])
+    halves = replace(pool("s", SMALL), prefill=(MarketRoute("spot"),))
+    with pytest.raises(ValueError, match="two pools go by the name s--prefill"):
+        build_tables([halves, pool("s--prefill", SMALL, zone="private")])
+
+
+def test_a_disaggregated_pool_has_two_groups_of_replicas() -> None:
+    assert pool("s", SMALL).groups == ("s",)
+    halves = replace(pool("s", SMALL), prefill=(MarketRoute("on-demand"), MarketRoute("spot")))
+    assert halves.groups == ("s", prefill_group("s")) == ("s", "s--prefill")
+    with pytest.raises(ValueError, match="prefill replicas twice"):
+        replace(halves, prefill=(MarketRoute("spot"),) * 2)
 
 
 def test_a_pool_must_be_able_to_serve_something() -> None:
