@@ -1,5 +1,6 @@
 """The Serve deployment of a pool's engines in one market."""
 
+import asyncio
 from typing import Any
 
 import ray
@@ -14,6 +15,7 @@ from app.config import (
     FleetConfig,
     ModelConfig,
     PoolConfig,
+    Role,
     ZoneConfig,
 )
 from app.errors import ConfigError
@@ -40,29 +42,38 @@ class EngineReplica:
 
     Args:
         model: the model's configuration.
-        pool: the pool's configuration.
+        pool: the pool's configuration, of the side that the replica is on.
         zone: the configuration of the pool's zone.
         fairness: the order in which requests are started.
+        role: what the replica does of a request.
     """
 
     async def __init__(  # type: ignore[misc]
-        self, model: ModelConfig, pool: PoolConfig, zone: ZoneConfig, fairness: FairnessConfig
+        self,
+        model: ModelConfig,
+        pool: PoolConfig,
+        zone: ZoneConfig,
+        fairness: FairnessConfig,
+        role: Role = Role.WHOLE,
     ) -> None:
         # Imported here: only a replica's process has the environment that vLLM is to start with,
         # and whoever merely builds the application is spared vLLM's seconds.
         from vllm.platforms import current_platform
 
-        from deployments.engine_args import engine_args
+        from deployments.engine_args import check_sides, engine_args
         from deployments.engine_host import EngineHost
 
         if pool.resources.device is Device.GPU and not current_platform.is_cuda_alike():
             raise ConfigError([(f"pools[{pool.name}].resources.device", _NO_GPU)])
         self._pool = pool
         self._violations = 0
-        config = engine_args(model, pool, zone, fairness).create_engine_config()
+        self._draining: asyncio.Task[bool] | None = None
+        address = ray.util.get_node_ip_address()
+        config = engine_args(model, pool, zone, fairness, role, address).create_engine_config()
+        check_sides(config, pool)
         self._host = EngineHost(config, pool.zone, self._violated)
-        self._endpoint = await self._host.start(ray.util.get_node_ip_address())
-        log.info("engine ready", pool=pool.name, zone=pool.zone)
+        self._endpoint = await self._host.start(address)
+        log.info("engine ready", pool=pool.name, zone=pool.zone, role=role)
 
     def _violated(self, zone: str) -> None:
         self._violations += 1
@@ -82,15 +93,24 @@ class EngineReplica:
             "kv_usage": load.kv_usage,
             "prefill_tps": load.prefill_tps,
             "decode_tps": load.decode_tps,
-        }
+        } | self._host.counts()
 
     def status(self) -> dict[str, Any]:
         """The engine's load, what it refused for its zone, and the requests it has."""
         return self.record_autoscaling_stats() | {
             "zone": self._pool.zone,
+            "role": self._host.role.value,
             "zone_violations": self._violations,
             "live_requests": self._host.live_requests,
         }
+
+    async def drain(self, deadline_s: float) -> None:
+        """Takes no new requests from now on, and has gateways move what would not end in time.
+
+        Args:
+            deadline_s: seconds from now after which the replica may be gone.
+        """
+        self._draining = asyncio.get_running_loop().create_task(self._host.drain(deadline_s))
 
     def check_health(self) -> None:
         """Raises once the engine has died, so that Serve replaces the replica."""
@@ -105,8 +125,8 @@ class EngineReplica:
 
 
 def engine_application(config: FleetConfig, deployed: Deployed) -> serve.Application:
-    """Binds the deployment of one pool in one market."""
-    pool, market, name = deployed
+    """Binds the deployment of one pool, or one side of it, in one market."""
+    pool, market, name, role = deployed
     options = engine_placement(pool, market).deployment_options()
     options["ray_actor_options"] = options["ray_actor_options"] | {
         "runtime_env": {"env_vars": engine_environment(pool)}
@@ -132,4 +152,6 @@ def engine_application(config: FleetConfig, deployed: Deployed) -> serve.Applica
         health_check_timeout_s=pool.health_check_timeout_s,
         **options,
     )
-    return deployment.bind(config.model(pool.model), pool, config.zones[pool.zone], config.fairness)
+    return deployment.bind(
+        config.model(pool.model), pool, config.zones[pool.zone], config.fairness, role
+    )

@@ -2,28 +2,42 @@
 
 from typing import Any
 
+from vllm.config import KVTransferConfig, VllmConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 
-from app.config import Device, FairnessConfig, ModelConfig, PoolConfig, ZoneConfig
+from app.config import Device, FairnessConfig, ModelConfig, PoolConfig, Role, ZoneConfig
+from app.errors import ConfigError
 from app.placement import engine_executor
-from deployments.isolation import KV_CACHE_ERASER, EnginePolicy
-from deployments.pipeline_worker import PIPELINE_CPU_WORKER
+from deployments.isolation import EnginePolicy
+from deployments.kv_group import GROUP_KEY, HOST_KEY, RECEIVE_KEY, kv_group, new_engine_id
+from deployments.pipeline_worker import RANKED_CPU_WORKER
 from deployments.scheduler import SCHEDULER
+from deployments.worker_extension import WORKER_EXTENSION
+
+CONNECTOR_MODULE = "deployments.kv_connector"
+RECEIVE_MARGIN_S = 2.0
 
 
 def engine_args(
-    model: ModelConfig, pool: PoolConfig, zone: ZoneConfig, fairness: FairnessConfig
+    model: ModelConfig,
+    pool: PoolConfig,
+    zone: ZoneConfig,
+    fairness: FairnessConfig,
+    role: Role = Role.WHOLE,
+    host: str = "127.0.0.1",
 ) -> AsyncEngineArgs:
     """The arguments of one engine of a pool.
 
     Args:
         model: the model's configuration.
-        pool: the pool's configuration.
+        pool: the pool's configuration, of the side that the engine is on.
         zone: the configuration of the pool's zone.
         fairness: the order in which requests are started.
+        role: what the engine does of a request.
+        host: the address of this node that engines of the pool's other side reach.
     """
     engine = pool.engine
-    policy = EnginePolicy.of(pool.zone, zone, fairness)
+    policy = EnginePolicy.of(pool, role, zone, fairness)
     executor = engine_executor(engine, pool.resources)
     args: dict[str, Any] = {
         **_model_args(model),
@@ -44,7 +58,9 @@ def engine_args(
     # After `extra`, so that nothing there can loosen what the zone demands.
     args["scheduler_cls"] = SCHEDULER
     args["additional_config"] = policy.written(args.get("additional_config", {}))
-    args["worker_extension_cls"] = KV_CACHE_ERASER
+    args["worker_extension_cls"] = WORKER_EXTENSION
+    if role is not Role.WHOLE:
+        args["kv_transfer_config"] = _kv_transfer(pool, role, host)
     if not policy.rules.prefix_cache:
         args["enable_prefix_caching"] = False
     if engine.block_size is not None:
@@ -55,9 +71,59 @@ def engine_args(
         args["quantization"] = engine.quantization
     if model.reasoning_parser is not None:
         args["reasoning_parser"] = model.reasoning_parser
-    if pool.resources.device is Device.CPU and engine.pipeline_parallel_size > 1:
-        args["worker_cls"] = PIPELINE_CPU_WORKER
+    if pool.resources.device is Device.CPU and engine.world_size > 1:
+        args["worker_cls"] = RANKED_CPU_WORKER
     return AsyncEngineArgs(**args)
+
+
+def _kv_transfer(pool: PoolConfig, role: Role, host: str) -> KVTransferConfig:
+    halves = pool.disaggregated
+    assert halves is not None
+    return KVTransferConfig(
+        kv_connector=halves.connector,
+        kv_connector_module_path=CONNECTOR_MODULE,
+        engine_id=new_engine_id(pool.zone, pool.name),
+        kv_role="kv_producer" if role is Role.PREFILL else "kv_consumer",
+        kv_buffer_device="cpu" if pool.resources.device is Device.CPU else "cuda",
+        kv_load_failure_policy="recompute",
+        kv_connector_extra_config={
+            "kv_lease_duration": halves.lease_s,
+            # Engines that have been idle stay known: a handshake is nothing for a request to wait
+            # for. Those that are gone are forgotten by their name.
+            "engine_ttl": 0,
+            HOST_KEY: host,
+            GROUP_KEY: kv_group(pool.zone, pool.name),
+            RECEIVE_KEY: halves.handoff_timeout_s + halves.lease_s + RECEIVE_MARGIN_S,
+        },
+    )
+
+
+def check_sides(config: VllmConfig, pool: PoolConfig) -> None:
+    """Looks at what only vLLM's view of the model tells of a disaggregated pool.
+
+    Args:
+        config: the configuration of an engine of the pool.
+        pool: the pool's configuration.
+
+    Raises:
+        ConfigError: KV caches of this model cannot be moved between engines so divided.
+    """
+    halves = pool.disaggregated
+    if halves is None:
+        return
+    prefill, decode = halves.prefill, halves.decode
+    text = config.model_config.hf_text_config
+    kinds = set(getattr(text, "layer_types", None) or ())
+    hybrid = config.model_config.is_hybrid or len(kinds) > 1
+    tensor, most = decode.tensor_parallel_size, prefill.tensor_parallel_size
+    if hybrid and prefill.pipeline_parallel_size > 1 and tensor > most:
+        path = f"pools[{pool.name}].disaggregated.decode.tensor_parallel_size"
+        message = (
+            f"{tensor} is above the {most} of `prefill`, which a pipeline cannot hand over for "
+            f"{config.model_config.model!r}, whose layers are of several kinds: lower it to "
+            f"{most}, or set `prefill.pipeline_parallel_size` to 1"
+        )
+        raise ConfigError([(path, message)])
 
 
 def front_end_args(model: ModelConfig, longest: int) -> AsyncEngineArgs:

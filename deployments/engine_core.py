@@ -6,13 +6,17 @@ in the gateways, the core here. `EngineCoreProc` brings the busy loop, aborts, p
 and executor failures; only its sockets are replaced.
 """
 
+import contextlib
+import queue
 import secrets
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from vllm.config import VllmConfig
+from vllm.platforms import current_platform
 from vllm.v1.engine import EngineCoreOutputs, EngineCoreRequest, EngineCoreRequestType
 from vllm.v1.engine.core import EngineCoreProc, EngineShutdownState
 from vllm.v1.engine.utils import EngineZmqAddresses
@@ -21,9 +25,12 @@ from vllm.v1.executor import Executor
 from app.admission.isolation import Claim, Salts
 from app.errors import IsolationViolated
 from deployments.isolation import attach
+from deployments.patience import spare_cores
 from deployments.scheduler import Batchmates, TidegateScheduler
 
 Emit = Callable[[int, EngineCoreOutputs, Batchmates], None]
+T = TypeVar("T")
+TRANSFER_POLL_S = 0.004
 
 
 class _Outlet:
@@ -50,6 +57,8 @@ class StreamedEngineCore(EngineCoreProc):
     """
 
     def __init__(self, vllm_config: VllmConfig, executor_class: type[Executor], emit: Emit) -> None:
+        spare_cores()
+        self._on_cpu = current_platform.is_cpu()
         super().__init__(
             vllm_config,
             local_client=True,
@@ -62,6 +71,8 @@ class StreamedEngineCore(EngineCoreProc):
             raise IsolationViolated("the engine was configured with a scheduler that isolates not")
         self._salts = scheduler.salts = Salts(secrets.token_bytes(32), scheduler.rules)
         scheduler.erase = self._erase
+        if not vllm_config.use_v2_model_runner:
+            self.model_executor.collective_rpc("let_requests_resume")
         self.output_queue = _Outlet(emit, scheduler.batchmates)
 
     def _erase(self) -> None:
@@ -99,18 +110,26 @@ class StreamedEngineCore(EngineCoreProc):
     def process_output_sockets(self, *args: Any) -> None:
         """Replaces the thread that writes ZMQ: outputs leave by `emit`."""
 
-    def submit(self, request: EngineCoreRequest, claim: Claim) -> None:
+    def submit(
+        self, request: EngineCoreRequest, claim: Claim, generated: Sequence[int] = ()
+    ) -> None:
         """Queues a request; safe from any one thread (it hashes blocks and compiles grammars).
 
         Args:
             request: what to generate; a salt or a priority that came with it is overwritten.
             claim: who it is for.
+            generated: output that the request has already, from another engine. It goes on after
+                it, as after a preemption.
         """
         claim.salt = self._salts.of(claim.zone, claim.tenant, claim.user)
         request.cache_salt = claim.salt
         request.priority = 0
         made, wave = self.preprocess_add_request(request)
         attach(made, claim)
+        if generated:
+            made.append_output_token_ids(list(generated))
+            # They are about a prompt that is computed before any output; here there is output.
+            made.prefill_stats = None
         self.input_queue.put_nowait((EngineCoreRequestType.ADD, (made, wave)))
 
     def cancel(self, request_ids: list[str]) -> None:
@@ -119,6 +138,36 @@ class StreamedEngineCore(EngineCoreProc):
         # the order with requests not yet added.
         self.aborts_queue.put_nowait(request_ids)
         self.input_queue.put_nowait((EngineCoreRequestType.ABORT, request_ids))
+
+    def call(self, work: Callable[["StreamedEngineCore"], T]) -> Future[T]:
+        """Has something done on the engine's thread, between two steps."""
+        answer: Future[T] = Future()
+
+        def run() -> None:
+            if not answer.set_running_or_notify_cancel():
+                return
+            try:
+                answer.set_result(work(self))
+            except Exception as error:  # noqa: BLE001 - raised where the answer is waited for
+                answer.set_exception(error)
+
+        self.input_queue.put_nowait((EngineCoreRequestType.UTILITY, run))
+        return answer
+
+    def _process_engine_step(self) -> bool:
+        executed: bool = super()._process_engine_step()
+        if not executed and self._on_cpu and self.scheduler.has_requests():
+            # Nothing but transfers to ask about. Each question wakes every rank, which on a CPU
+            # takes from those who compute.
+            with contextlib.suppress(queue.Empty):
+                self._handle_client_request(*self.input_queue.get(timeout=TRANSFER_POLL_S))
+        return executed
+
+    def _handle_client_request(self, request_type: EngineCoreRequestType, request: Any) -> None:
+        if request_type is EngineCoreRequestType.UTILITY:
+            request()
+        else:
+            super()._handle_client_request(request_type, request)
 
     def stop(self) -> None:
         """Asks the busy loop to end; what still runs is aborted."""

@@ -10,14 +10,35 @@ import msgspec
 import structlog
 from vllm.config import VllmConfig
 from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs, EngineCoreRequest
+from vllm.v1.request import Request
 from vllm.v1.serial_utils import MsgpackDecoder, MsgpackEncoder
 
 from app.admission.isolation import Claim
 from app.admission.tier import Tier
-from app.errors import EngineLost, InternalError, IsolationViolated, NoCapacity, ZoneMismatch
+from app.config import Role
+from app.errors import (
+    EngineLost,
+    HandoffFailed,
+    InternalError,
+    IsolationViolated,
+    NoCapacity,
+    TidegateError,
+    ZoneMismatch,
+)
 from deployments.engine_core import EngineThread
 from deployments.isolation import EnginePolicy
-from deployments.messages import Alert, Load, Refusal, SharedBatch, Submission, encode
+from deployments.kv_group import check_transfer, kv_group
+from deployments.kv_warmth import Warmth, own_peer
+from deployments.messages import (
+    Alert,
+    KvPeer,
+    Leaving,
+    Load,
+    Refusal,
+    SharedBatch,
+    Submission,
+    encode,
+)
 from deployments.scheduler import Batchmates, TidegateScheduler
 from deployments.wire import Connection, Endpoint, Kind, StreamServer
 
@@ -57,10 +78,15 @@ class EngineHost:
         zone: str,
         on_violation: Callable[[str], None] = lambda zone: None,
     ) -> None:
-        made_for = EnginePolicy.read(vllm_config).zone
-        if made_for != zone:
-            raise IsolationViolated(f"an engine made for zone {made_for!r} is to serve {zone!r}")
+        policy = EnginePolicy.read(vllm_config)
+        if policy.zone != zone:
+            raise IsolationViolated(f"an engine made for zone {policy.zone!r} is to serve {zone!r}")
         self._zone = zone
+        self._role = Role(policy.role)
+        self._group = kv_group(zone, policy.pool)
+        self._config = vllm_config
+        self._warmth: Warmth | None = None
+        self._peer: KvPeer | None = None
         self._on_violation = on_violation
         self._loop = asyncio.get_running_loop()
         self._thread = EngineThread(vllm_config, self._emit, self._died)
@@ -79,6 +105,7 @@ class EngineHost:
         self._encoder = MsgpackEncoder()
         self._decoder = MsgpackDecoder(EngineCoreRequest)
         self._draining = False
+        self._leaves_at: float | None = None
         self._death: BaseException | None = None
         self._reporter: asyncio.Task[None] | None = None
         self._prefilled = 0
@@ -93,6 +120,11 @@ class EngineHost:
             BaseException: whatever kept the engine from loading.
         """
         self._core = await self._loop.run_in_executor(None, self._thread.start)
+        if self._role is not Role.WHOLE:
+            self._peer = own_peer(self._config, self._core)
+            self.scheduler.handoff_lapsed = self._handoff_lapsed
+            self._warmth = Warmth(self._config, self._core, self._tell_warm)
+            self._warmth.start()
         endpoint = await self._server.start(host)
         self._reporter = self._loop.create_task(self._report_forever())
         return endpoint
@@ -108,6 +140,25 @@ class EngineHost:
         scheduler: TidegateScheduler = self._core.scheduler
         return scheduler
 
+    @property
+    def role(self) -> Role:
+        """What the engine does of a request."""
+        return self._role
+
+    def counts(self) -> dict[str, float]:
+        """What the engine has counted since it started, for the replica's status."""
+        counts = self.scheduler.counts
+        # Every rank ends the lease on its part of a KV cache.
+        ranks = self._config.parallel_config.world_size
+        return {
+            "prompt_tokens_computed": float(counts.computed),
+            "prompt_tokens_cached": float(counts.cached),
+            "prompt_tokens_transferred": float(counts.transferred),
+            "kv_leases_lapsed": float(-(-counts.leases_lapsed // ranks)),
+            "handoffs_lapsed": float(counts.handoffs_lapsed),
+            "warm_peers": float(0 if self._warmth is None else len(self._warmth.warm)),
+        }
+
     def check(self) -> None:
         """Raises EngineLost if the engine has died."""
         if self._death is not None:
@@ -121,9 +172,14 @@ class EngineHost:
         return Load(foreign, waiting, running, usage, *self._rates)
 
     async def drain(self, timeout_s: float) -> bool:
-        """Takes no new requests and waits for those it has; True if none is left."""
+        """Takes no new requests and waits for those it has; True if none is left.
+
+        Gateways are told at once, so that they move elsewhere what would not end in time.
+        """
         self._draining = True
-        deadline = self._loop.time() + timeout_s
+        self._leaves_at = deadline = self._loop.time() + timeout_s
+        for connection in self._clients.values():
+            connection.send(Kind.LEAVING, [encode(Leaving(timeout_s))])
         while self._live and self._death is None and self._loop.time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(DRAIN_POLL_S)
         return not self._live
@@ -133,6 +189,8 @@ class EngineHost:
         self._draining = True
         if self._reporter is not None:
             self._reporter.cancel()
+        if self._warmth is not None:
+            await self._warmth.close()
         await self._server.close()
         await self._loop.run_in_executor(None, self._thread.stop, timeout_s)
 
@@ -142,11 +200,19 @@ class EngineHost:
         self._next_client += 1
         self._clients[self._next_client] = connection
         self._index[connection] = self._next_client
+        if self._peer is not None and self._warmth is not None:
+            connection.send(Kind.PEER, [encode(self._peer)])
+            connection.send(Kind.WARM, [encode(self._warmth.warm)])
+        if self._leaves_at is not None:
+            left = max(0.0, self._leaves_at - self._loop.time())
+            connection.send(Kind.LEAVING, [encode(Leaving(left))])
         connection.send(Kind.LOAD, [encode(self.load(self._next_client))])
 
     def _disconnected(self, connection: Connection) -> None:
         client = self._index.pop(connection)
         del self._clients[client]
+        if self._warmth is not None:
+            self._warmth.gone(client)
         orphans = [rid for rid, live in self._live.items() if live.client == client]
         for request_id in orphans:
             del self._live[request_id]
@@ -161,21 +227,19 @@ class EngineHost:
             self._add(connection, buffers)
         elif kind is Kind.ABORT:
             self._abort(connection, msgspec.msgpack.decode(buffers[0], type=list[str]))
+        elif kind is Kind.PEERS and self._warmth is not None:
+            peers = msgspec.msgpack.decode(buffers[0], type=list[KvPeer])
+            self._warmth.name(self._index[connection], peers)
         else:
             connection.close()
 
     def _add(self, connection: Connection, buffers: list[memoryview]) -> None:
         submission = _SUBMISSION.decode(buffers[0])
         request: EngineCoreRequest = self._decoder.decode(buffers[1:])
-        if submission.zone != self._zone:
-            self._on_violation(submission.zone)
-            message = f"this engine serves zone {self._zone!r}, the request is of another"
-            # The engine goes on: whoever can send such requests must not be able to stop it.
-            self._alarm(Alert(self._zone, ZoneMismatch.code, message, fatal=False))
-            message = (
-                f"this engine serves zone {self._zone!r}, the request is of {submission.zone!r}"
-            )
-            self._refuse(connection, request.request_id, ZoneMismatch.code, message)
+        try:
+            self._look(submission, request)
+        except TidegateError as error:
+            self._refuse(connection, request.request_id, error.code, error.message)
             return
         if self._death is not None or self._draining:
             self._refuse(connection, request.request_id, NoCapacity.code, "the engine is leaving")
@@ -188,13 +252,40 @@ class EngineHost:
         client = self._index[connection]
         request.client_index = client
         self._live[request.request_id] = _Live(client, submission.tokens)
-        self._prefilled += len(request.prompt_token_ids or ())
+        self._prefilled += len(request.prompt_token_ids or ()) + len(submission.generated)
         try:
-            self._core.submit(request, _claim(submission, request))
+            self._core.submit(request, _claim(submission, request), submission.generated)
         except Exception as error:  # noqa: BLE001 - one request must not end the engine
             # Such as a grammar that does not compile: this request's fault, not the engine's.
             del self._live[request.request_id]
             self._refuse(connection, request.request_id, InternalError.code, str(error))
+
+    def _look(self, submission: Submission, request: EngineCoreRequest) -> None:
+        """Raises ZoneMismatch, or InternalError, for what must not come into this engine."""
+        if submission.zone != self._zone:
+            self._violated(submission.zone, "the request is of another")
+            raise ZoneMismatch(
+                f"this engine serves zone {self._zone!r}, the request is of {submission.zone!r}"
+            )
+        params = request.sampling_params
+        transfer = ((params and params.extra_args) or {}).get("kv_transfer_params")
+        if transfer is None:
+            return
+        try:
+            check_transfer(transfer, self._role, self._group)
+        except ZoneMismatch:
+            self._violated(self._group, "the KV cache is to come from another")
+            raise
+
+    def _violated(self, named: str, what: str) -> None:
+        self._on_violation(named)
+        # The engine goes on: whoever can send such requests must not be able to stop it.
+        message = f"this engine serves zone {self._zone!r}, {what}"
+        self._alarm(Alert(self._zone, ZoneMismatch.code, message, fatal=False))
+
+    def _tell_warm(self, warm: list[str]) -> None:
+        for connection in self._clients.values():
+            connection.send(Kind.WARM, [encode(warm)])
 
     def _alarm(self, alert: Alert) -> None:
         for connection in self._clients.values():
@@ -237,12 +328,22 @@ class EngineHost:
         if wake:
             self._loop.call_soon_threadsafe(self._flush)
 
+    def _handoff_lapsed(self, request: Request) -> None:
+        self._loop.call_soon_threadsafe(self._refuse_lapsed, request.request_id)
+
     def _died(self, error: BaseException) -> None:
         log.error("engine died", error=type(error).__name__)
         self._death = error
         self._loop.call_soon_threadsafe(self._hang_up)
 
     # Back to the wire, on the loop.
+
+    def _refuse_lapsed(self, request_id: str) -> None:
+        live = self._live.pop(request_id, None)
+        connection = None if live is None else self._clients.get(live.client)
+        if connection is not None:
+            message = "the prompt's KV cache did not come over in time"
+            self._refuse(connection, request_id, HandoffFailed.code, message)
 
     def _hang_up(self) -> None:
         # Gateways learn of the death from the stream's end, long before a health check would say.
@@ -287,7 +388,8 @@ class EngineHost:
 
 
 def _claim(submission: Submission, request: EngineCoreRequest) -> Claim:
-    expected = submission.tokens - len(request.prompt_token_ids or ())
+    resumed = len(submission.generated)
+    expected = submission.tokens - len(request.prompt_token_ids or ()) - resumed
     return Claim(
         zone=submission.zone,
         tenant=submission.tenant,
@@ -296,6 +398,7 @@ def _claim(submission: Submission, request: EngineCoreRequest) -> Claim:
         # In this order, which makes NaN the least.
         weight=min(MOST_WEIGHT, max(LEAST_WEIGHT, submission.weight)),
         expected_tokens=max(1, expected),
+        resumed=resumed,
     )
 
 

@@ -77,6 +77,11 @@ def engine_environment(pool: PoolConfig) -> dict[str, str]:
         environment["OMP_NUM_THREADS"] = str(pool.engine.omp_threads or os.cpu_count() or 1)
         if engine_executor(pool.engine, pool.resources) is Executor.UNI:
             environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        if pool.disaggregated is not None:
+            # What a node without fast network hardware has; UCX would look for more for seconds.
+            environment["UCX_TLS"] = "tcp,self,sm"
+    if pool.disaggregated is not None:
+        environment["NIXL_LOG_LEVEL"] = "WARN"
     if pool.engine.world_size > 1:
         environment["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
     return environment | pool.engine.env

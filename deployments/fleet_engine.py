@@ -5,10 +5,9 @@ exact length of the prompt, so it is where a request gets its zone, its size cla
 and where it is sent again if that replica dies before its first token.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator
 from copy import copy
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from vllm.config import VllmConfig
@@ -21,67 +20,29 @@ from vllm.v1.engine.input_processor import InputProcessor
 from vllm.v1.engine.output_processor import OutputProcessor, RequestOutputCollector
 from vllm.v1.engine.parallel_sampling import ParentRequest
 
-from app.api.context import Placed, RequestContext, current_request
+from app.api.context import RequestContext, current_request
 from app.api.openai import translated
 from app.errors import (
     ContentRefused,
     ContextLengthExceeded,
-    EngineLost,
     InternalError,
-    NoCapacity,
-    ReplicaUnreachable,
     RequestTimeout,
     TidegateError,
 )
-from app.routing.router import Route
 from app.routing.size_class import SizeClass
 from app.usage.meter import UsageKey
 from deployments.admission import Outcome, Work
 from deployments.fleet import Fleet
+from deployments.flight import Flight
 from deployments.front_end import FrontEnd
-from deployments.gate import AnswerFilters, Passed
-from deployments.links import Flight
-from deployments.messages import Submission
+from deployments.gate import Passed
+from deployments.job import Admitted, Job
+from deployments.sampling import prompt_can_move, traits_of
 
 _SUPPORTED_TASKS = ("generate",)
 _FINISHED = "finished"
 # Ends of a request that are not our failure.
 _CHARGED = frozenset({_FINISHED, "cancelled", RequestTimeout.code, ContentRefused.code})
-
-
-@dataclass(frozen=True, slots=True)
-class _Admitted:
-    """A request whose length, zone and class are known."""
-
-    zone: str
-    isolated: bool
-    task: str
-    prompt_tokens: int
-    expected_tokens: int
-    size_class: SizeClass
-    need_tokens: int
-    work: Work
-
-
-@dataclass(slots=True)
-class _Job:
-    """One call of `generate`, from its arrival to its account."""
-
-    context: RequestContext
-    admitted: _Admitted | None = None
-    reservation: str | None = None
-    registered: str | None = None
-    filters: AnswerFilters | None = None
-    flights: list[Flight] = field(default_factory=list)
-    route: Route | None = None
-    failed: set[str] = field(default_factory=set)
-    losses: int = 0
-    outcome: str = "cancelled"
-
-    def fail(self, error: TidegateError) -> None:
-        """Remembers why it ended, also for those who only see a stream's end."""
-        self.context.error = error
-        self.outcome = error.code
 
 
 class FleetEngine(FrontEnd):
@@ -91,14 +52,18 @@ class FleetEngine(FrontEnd):
         model: the model's name, as clients know it.
         vllm_config: the model's configuration, with the longest context any pool serves.
         fleet: routing, streams and accounts, shared by all models.
+        reasons: whether the model's reasoning is parsed.
     """
 
-    def __init__(self, model: str, vllm_config: VllmConfig, fleet: Fleet) -> None:
+    def __init__(
+        self, model: str, vllm_config: VllmConfig, fleet: Fleet, *, reasons: bool = False
+    ) -> None:
         self.vllm_config = vllm_config
         self.model_config = vllm_config.model_config
         self.renderer = renderer_from_config(vllm_config)
         self.input_processor = InputProcessor(vllm_config, self.renderer)
         self._model = model
+        self._reasons = reasons
         self._fleet = fleet
         self._outputs = OutputProcessor(self.renderer.tokenizer, log_stats=False)
 
@@ -130,23 +95,20 @@ class FleetEngine(FrontEnd):
         Raises:
             TidegateError: the request was refused, could not be placed, or lost its replica.
         """
-        job = _Job(current_request.get())
+        job = Job(current_request.get())
+        carrier = self._fleet.carrier
         try:
             queue = await self._begin(job, prompt, sampling_params, request_id, options)
+            await carrier.carry(job)
             while True:
-                await self._place(job)
-                try:
-                    while True:
-                        output = queue.get_nowait() or await queue.get()
-                        self._came(job, output)
-                        if output.finished:
-                            # Before the client can know that it is over.
-                            await self._settle(job)
-                            yield output
-                            return
-                        yield output
-                except ReplicaUnreachable as error:
-                    self._lost(job, error)
+                output = queue.get_nowait() or await queue.get()
+                self._came(job, output)
+                if output.finished:
+                    # Before the client can know that it is over.
+                    await self._settle(job)
+                    yield output
+                    return
+                yield output
         except TidegateError as error:
             job.fail(error)
             raise
@@ -157,7 +119,7 @@ class FleetEngine(FrontEnd):
         finally:
             # Also when the client has left: nothing may go on for nobody, and what was generated
             # counts as used.
-            self._fleet.links.drop(job.flights)
+            carrier.drop(job)
             if job.registered is not None:
                 # The id of several answers' parent stands for them all, and ends with them.
                 self._outputs.abort_requests([job.registered], internal=True)
@@ -165,7 +127,7 @@ class FleetEngine(FrontEnd):
 
     async def _begin(
         self,
-        job: _Job,
+        job: Job,
         prompt: Any,
         params: SamplingParams,
         request_id: str,
@@ -180,11 +142,34 @@ class FleetEngine(FrontEnd):
         job.filters = fleet.gate.filters(passed, context)
         queue = RequestOutputCollector(params.output_kind, request.request_id)
         text = extract_prompt_components(self.model_config, prompt).text
-        job.registered = request.request_id
-        job.flights = self._register(request, text, queue)
+        self._register(job, request, text, queue)
+        job.give_up = queue.put
+        job.begin_anew = partial(self._begin_anew, job, request, text, queue)
+        fleet.carrier.take(job)
         return queue
 
-    def _came(self, job: _Job, output: RequestOutput) -> None:
+    def _begin_anew(
+        self,
+        job: Job,
+        request: EngineCoreRequest,
+        text: str | None,
+        queue: RequestOutputCollector,
+    ) -> None:
+        """Forgets what has come of a request that nobody has seen anything of."""
+        assert job.registered is not None
+        shared = set().union(*(flight.batch_tenants for flight in job.flights))
+        self._outputs.abort_requests([job.registered], internal=True)
+        # What ending it has put there.
+        queue.output = None
+        queue.ready.clear()
+        again = copy(request)
+        again.request_id, again.external_req_id = again.external_req_id, None
+        self.input_processor.assign_request_id(again)
+        self._register(job, again, text, queue)
+        for flight in job.flights:
+            flight.batch_tenants |= shared
+
+    def _came(self, job: Job, output: RequestOutput) -> None:
         """Takes what has come from the engine, and filters it."""
         job.context.started = True
         assert job.filters is not None
@@ -195,19 +180,6 @@ class FleetEngine(FrontEnd):
         if output.finished:
             job.outcome = _FINISHED
 
-    def _lost(self, job: _Job, error: ReplicaUnreachable) -> None:
-        """Takes the loss of a replica: the request may be sent again, or it is over."""
-        assert job.route is not None
-        if any(flight.tokens for flight in job.flights):
-            raise EngineLost(
-                "the replica that served this request was lost; send it again"
-            ) from error
-        self._fleet.links.drop(job.flights)
-        job.failed.add(job.route.replica_id)
-        job.losses += 1
-        if job.losses > self._fleet.retries:
-            raise NoCapacity(f"{job.losses} replicas were lost before the first token") from error
-
     def _admit(
         self,
         prompt: Any,
@@ -216,7 +188,7 @@ class FleetEngine(FrontEnd):
         options: dict[str, Any],
         context: RequestContext,
         passed: Passed,
-    ) -> tuple[EngineCoreRequest, _Admitted]:
+    ) -> tuple[EngineCoreRequest, Admitted]:
         """Makes vLLM's request of a prompt, and finds its class."""
         request = self.input_processor.process_inputs(
             request_id, prompt, params, supported_tasks=_SUPPORTED_TASKS
@@ -226,11 +198,16 @@ class FleetEngine(FrontEnd):
         request.cache_salt = None
         self.input_processor.assign_request_id(request)
         prompt_tokens = len(request.prompt_token_ids or ())
-        return request, self._measure(prompt_tokens, params.n, passed, context)
+        assert request.sampling_params is not None
+        return request, self._measure(prompt_tokens, request.sampling_params, passed, context)
 
     def _measure(
-        self, prompt_tokens: int, answers: int, passed: Passed, context: RequestContext
-    ) -> _Admitted:
+        self,
+        prompt_tokens: int,
+        params: SamplingParams,
+        passed: Passed,
+        context: RequestContext,
+    ) -> Admitted:
         asked, task = context.max_tokens, passed.task
         expected = self._fleet.expected.predict(context.identity.tenant, self._model, task, asked)
         room = self.model_config.max_model_len - prompt_tokens
@@ -243,73 +220,47 @@ class FleetEngine(FrontEnd):
         expected = min(expected, room)
         size_class = SizeClass.of(prompt_tokens + expected) or SizeClass.XL
         most = expected if asked is None else asked
-        work = Work(self._model, passed.zone, size_class, prompt_tokens, answers * most)
-        return _Admitted(
-            passed.zone,
-            passed.isolated,
-            task,
-            prompt_tokens,
-            expected,
-            size_class,
-            prompt_tokens + most,
-            work,
+        return Admitted(
+            model=self._model,
+            zone=passed.zone,
+            isolated=passed.isolated,
+            task=task,
+            prompt_tokens=prompt_tokens,
+            expected_tokens=expected,
+            size_class=size_class,
+            need_tokens=prompt_tokens + most,
+            work=Work(self._model, passed.zone, size_class, prompt_tokens, params.n * most),
+            traits=traits_of(params, reasons=self._reasons),
+            movable_prompt=prompt_can_move(params),
         )
 
     def _register(
-        self, request: EngineCoreRequest, text: str | None, queue: RequestOutputCollector
-    ) -> list[Flight]:
+        self,
+        job: Job,
+        request: EngineCoreRequest,
+        text: str | None,
+        queue: RequestOutputCollector,
+    ) -> None:
         """Makes one flight an answer (`n`), each known to the output processor."""
         params = request.sampling_params
         assert params is not None
+        failed = self._fleet.carrier.failed
+        job.registered = request.request_id
         if params.n == 1:
             self._outputs.add_request(request, text, None, 0, queue)
-            return [Flight(request, queue.put)]
+            job.flights = [Flight(request, failed)]
+            return
         parent = ParentRequest(request)
-        flights = []
+        job.flights = []
         for index in range(params.n):
             child_id, child_params = parent.get_child_info(index)
             child = copy(request)
             child.request_id = child_id
             child.sampling_params = child_params
             self._outputs.add_request(child, text, parent, index, queue)
-            flights.append(Flight(child, queue.put))
-        return flights
+            job.flights.append(Flight(child, failed))
 
-    async def _place(self, job: _Job) -> None:
-        """Finds a replica, waiting for one if need be, and sends it all flights."""
-        context, admitted = job.context, job.admitted
-        assert admitted is not None
-        identity = context.identity
-        while True:
-            route = await self._fleet.route(self._model, admitted, context.deadline, job.failed)
-            pool = self._fleet.pool(route.pool)
-            submission = Submission(
-                admitted.zone,
-                admitted.prompt_tokens + admitted.expected_tokens,
-                identity.tenant,
-                identity.user,
-                context.tier.value,
-                identity.weight,
-            )
-            overhead = (asyncio.get_running_loop().time() - context.received_at) * 1e3
-            context.placement = Placed(
-                admitted.zone, route.pool, route.market, admitted.size_class, overhead
-            )
-            room = pool.engine.max_model_len - admitted.prompt_tokens
-            try:
-                for flight in job.flights:
-                    params = flight.request.sampling_params
-                    assert params is not None
-                    params.max_tokens = min(params.max_tokens or room, room)
-                    self._fleet.links.send(route, flight, submission)
-            except ReplicaUnreachable:
-                self._fleet.links.drop(job.flights)
-                job.failed.add(route.replica_id)
-                continue
-            job.route = route
-            return
-
-    async def _settle(self, job: _Job) -> None:
+    async def _settle(self, job: Job) -> None:
         """Accounts for a request that has ended, however it has; once."""
         if job.filters is not None:
             job.filters.report()

@@ -138,13 +138,15 @@ class Gateway:
         while True:
             await asyncio.sleep(METRICS_INTERVAL_S)
             service = self._service
-            self._metrics.publish(service.fleet.usage.take(), service.api.desk.open_requests)
+            fleet = service.fleet
+            self._metrics.publish(fleet.usage.take(), service.api.desk.open_requests)
+            self._metrics.publish_moves(fleet.carrier.moves, fleet.handoffs.statistics())
 
     async def __del__(self) -> None:
         reporter = getattr(self, "_reporter", None)
         if reporter is not None:
             reporter.cancel()
-            self._service.fleet.links.close()
+            self._service.fleet.close()
             await self._admission.close()
 
 

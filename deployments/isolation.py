@@ -1,6 +1,5 @@
-"""What vLLM is told of a zone's isolation and of fairness, and what erases a KV cache."""
+"""What vLLM is told of a zone's isolation, of fairness and of hand-offs."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -9,10 +8,9 @@ from vllm.v1.request import Request
 
 from app.admission.fair_queue import FairQueueSettings
 from app.admission.isolation import RULES, Claim, IsolationRules
-from app.config import FairnessConfig, Scheduling, ZoneConfig
+from app.config import FairnessConfig, PoolConfig, Role, Scheduling, ZoneConfig
 from app.errors import IsolationViolated
 
-KV_CACHE_ERASER = "deployments.isolation.KVCacheEraser"
 _KEY = "tidegate"
 
 
@@ -31,6 +29,9 @@ class EnginePolicy(msgspec.Struct, frozen=True):
         credit: how many requests a tenant may be ahead after a pause.
         hold_s: longest time for which a tenant holds on to an engine that another waits for.
         set_aside: how often a request that runs may be set aside for another tenant's.
+        pool: the pool that the engine belongs to.
+        role: what the engine does of a request.
+        handoff_timeout_s: longest time for which a request waits for a KV cache to come over.
     """
 
     zone: str
@@ -42,12 +43,18 @@ class EnginePolicy(msgspec.Struct, frozen=True):
     credit: float
     hold_s: float
     set_aside: int
+    pool: str
+    role: str
+    handoff_timeout_s: float
 
     @classmethod
-    def of(cls, name: str, zone: ZoneConfig, fairness: FairnessConfig) -> "EnginePolicy":
-        """The policy of a zone's engines."""
+    def of(
+        cls, pool: PoolConfig, role: Role, zone: ZoneConfig, fairness: FairnessConfig
+    ) -> "EnginePolicy":
+        """The policy of a pool's engines."""
+        halves = pool.disaggregated
         return cls(
-            zone=name,
+            zone=pool.zone,
             isolation=zone.isolation.value,
             fair=fairness.scheduling is Scheduling.FAIR,
             prompt_weight=fairness.prompt_weight,
@@ -56,6 +63,9 @@ class EnginePolicy(msgspec.Struct, frozen=True):
             credit=fairness.credit,
             hold_s=fairness.hold_s,
             set_aside=fairness.set_aside if fairness.scheduling is Scheduling.FAIR else 0,
+            pool=pool.name,
+            role=role.value,
+            handoff_timeout_s=0.0 if halves is None else halves.handoff_timeout_s,
         )
 
     @classmethod
@@ -102,33 +112,3 @@ def claim_of(request: Request) -> Claim:
     if not isinstance(claim, Claim):
         raise IsolationViolated("a request reached the engine without saying whose it is")
     return claim
-
-
-class KVCacheEraser:
-    """What Tidegate adds to vLLM's workers, in every rank's process."""
-
-    model_runner: Any
-
-    def erase_kv_cache(self) -> int:
-        """Overwrites the whole KV cache with zeros, after all that was queued before.
-
-        Returns:
-            Bytes that have been overwritten.
-        """
-        erased = 0
-        seen: set[int] = set()
-        for tensor in _tensors(self.model_runner.kv_caches):
-            if tensor.data_ptr() not in seen:
-                seen.add(tensor.data_ptr())
-                tensor.zero_()
-                erased += tensor.numel() * tensor.element_size()
-        return erased
-
-
-def _tensors(caches: Any) -> Iterator[Any]:
-    # Layers with a state beside their cache, such as Mamba's, have several tensors.
-    for cache in caches:
-        if isinstance(cache, list | tuple):
-            yield from _tensors(cache)
-        else:
-            yield cache

@@ -1,19 +1,26 @@
-"""A CPU worker that can be a later stage of a pipeline."""
+"""A CPU worker that can be one of several ranks."""
 
 from typing import Any
 
 from vllm.distributed.parallel_state import get_pp_group
 from vllm.v1.worker.cpu_worker import CPUWorker
 
-PIPELINE_CPU_WORKER = "deployments.pipeline_worker.PipelineCPUWorker"
+from deployments.patience import spare_cores
+
+RANKED_CPU_WORKER = "deployments.pipeline_worker.RankedCPUWorker"
 
 
-class PipelineCPUWorker(CPUWorker):
-    """Allocates the buffers that activations are received into.
+class RankedCPUWorker(CPUWorker):
+    """Shares the cores, and allocates the buffers that activations are received into.
 
     vLLM 0.32 allocates them while it captures graphs, which a CPU in eager mode never does, so that
     its second stage fails on the first request.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # Before vLLM makes the queues on which this rank waits.
+        spare_cores()
+        super().__init__(*args, **kwargs)
 
     def load_model(self, *args: Any, **kwargs: Any) -> Any:
         """Loads the stage's layers, then makes the buffers that vLLM forgets."""

@@ -7,23 +7,24 @@ pipelines) stays vLLM's.
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from vllm.v1.core.kv_cache_utils import get_max_concurrency_for_kv_cache_config
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.output import SchedulerOutput
-from vllm.v1.core.sched.request_queue import RequestQueue
 from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.engine import EngineCoreOutputs
 from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request, RequestStatus
 
-from app.admission.fair_queue import FairQueue, Ticket
+from app.admission.fair_queue import FairQueue
 from app.admission.giving_way import Holding, Room, who_gives_way
 from app.admission.isolation import BatchWatch, Claim, Headroom, Salts, Tenure
 from app.errors import IsolationViolated
 from deployments.isolation import EnginePolicy, claim_of
+from deployments.waiting_queue import WaitingQueue
+from deployments.worker_extension import GENERATED
 
 SCHEDULER = "deployments.scheduler.make_scheduler"
 
@@ -31,159 +32,23 @@ Batchmates = dict[str, list[str]]
 """Tenants that shared a batch with a request, by its id; those not named before."""
 
 
-class WaitingQueue(RequestQueue):
-    """vLLM's waiting queue over `FairQueue`, open to what the scheduler lets start.
+@dataclass(slots=True)
+class Counts:
+    """What an engine has counted since it started.
 
-    Args:
-        core: the order.
-        headroom: what has been promised of the KV cache.
+    Attributes:
+        computed: prompt tokens, and output generated elsewhere, computed here.
+        cached: those found in the prefix cache.
+        transferred: those whose KV came over from a prefill engine.
+        leases_lapsed: ends of leases on a KV cache that nobody came for, by rank.
+        handoffs_lapsed: requests that waited in vain for their KV cache.
     """
 
-    def __init__(self, core: FairQueue, headroom: Headroom) -> None:
-        self.core = core
-        self._headroom = headroom
-        self._requests: dict[str, Request] = {}
-        self._now = 0.0
-        self._only: str | None = None
-        self._resumed_only = False
-        self._closed = False
-        self._head: Request | None = None
-        self._making_room = False
-
-    def open(
-        self,
-        now: float,
-        *,
-        only: str | None = None,
-        resumed_only: bool = False,
-        closed: bool = False,
-    ) -> None:
-        """Says what may start in the step that begins.
-
-        Args:
-            now: the step's time.
-            only: the one tenant whose requests may start; by default all.
-            resumed_only: whether only requests may go on that had started before.
-            closed: whether nothing may start.
-        """
-        self._now, self._only = now, only
-        self._resumed_only, self._closed = resumed_only, closed
-        self._head = None
-
-    def next_tenant(self, now: float, without: set[str]) -> str | None:
-        """The tenant that is due and has a request that is ready; None if there is none."""
-        skipped = set(without)
-        while (key := self.core.head(now, without=skipped)) is not None:
-            request = self._requests[key]
-            tenant = claim_of(request).tenant
-            if not _waits_for_grammar(request):
-                return tenant
-            skipped.add(tenant)
-        return None
-
-    def blocked(self) -> Request | None:
-        """The request that is due, if it could start but for the KV cache or a free place."""
-        self._due()
-        head = self._head
-        return None if head is None or _waits_for_grammar(head) else head
-
-    @contextmanager
-    def making_room(self) -> Iterator[None]:
-        """Requests that are preempted in here are set aside: they go back to where they waited."""
-        self._making_room = True
-        try:
-            yield
-        finally:
-            self._making_room = False
-
-    def need(self, request: Request) -> int:
-        """Tokens of KV cache that a request is expected to occupy."""
-        expected = request.num_prompt_tokens + claim_of(request).expected_tokens
-        return self._headroom.need(expected, request.num_tokens)
-
-    # vLLM's interface.
-
-    def add_request(self, request: Request) -> None:
-        """Takes a new request in."""
-        claim = claim_of(request)
-        ticket = Ticket(
-            claim.tenant,
-            claim.tier,
-            request.num_prompt_tokens,
-            claim.expected_tokens,
-            claim.weight,
-        )
-        self.core.add(request.request_id, ticket, time.monotonic())
-        self._requests[request.request_id] = request
-        self._head = None
-
-    def peek_request(self) -> Request:
-        """The request that is due."""
-        head = self._due()
-        if head is None:
-            raise IndexError("no request may start")
-        return head
-
-    def pop_request(self) -> Request:
-        """Takes out the request that is due, and charges it."""
-        request = self.peek_request()
-        self.core.start(request.request_id)
-        del self._requests[request.request_id]
-        self._headroom.promised += self.need(request)
-        self._head = None
-        return request
-
-    def prepend_request(self, request: Request) -> None:
-        """Takes back a request that was preempted: it goes before all others, unless set aside."""
-        if self._making_room:
-            self.core.set_aside(request.request_id)
-        else:
-            self.core.preempt(request.request_id)
-        self._requests[request.request_id] = request
-        self._headroom.promised -= self.need(request)
-        self._head = None
-
-    def prepend_requests(self, requests: Iterable[Request]) -> None:
-        """Takes back requests that were popped in this step and could not start."""
-        for request in requests:
-            self.core.take_back(request.request_id)
-            self._requests[request.request_id] = request
-            self._headroom.promised -= self.need(request)
-        self._head = None
-
-    def remove_request(self, request: Request) -> None:
-        """Forgets a request that will not start."""
-        if self._requests.pop(request.request_id, None) is not None:
-            self.core.leave(request.request_id, claim_of(request).generated)
-            self._head = None
-
-    def remove_requests(self, requests: Iterable[Request]) -> None:
-        """Forgets requests, those it does not have passed over."""
-        for request in requests:
-            self.remove_request(request)
-
-    def __bool__(self) -> bool:
-        """Whether a request may start now; `len` says how many wait."""
-        return self._due() is not None
-
-    def __len__(self) -> int:
-        """Requests that wait."""
-        return len(self._requests)
-
-    def __iter__(self) -> Iterator[Request]:
-        """All that wait."""
-        return (self._requests[key] for key in self.core)
-
-    def _due(self) -> Request | None:
-        if self._closed or not self._requests:
-            return None
-        if self._head is None:
-            key = self.core.head(self._now, only=self._only, resumed_only=self._resumed_only)
-            if key is None:
-                return None
-            self._head = self._requests[key]
-        # What is due but does not fit is waited for: passing it by would starve long requests.
-        return self._head if self._headroom.fits(self.need(self._head)) else None
+    computed: int = 0
+    cached: int = 0
+    transferred: int = 0
+    leases_lapsed: int = 0
+    handoffs_lapsed: int = 0
 
 
 class TidegateScheduler(Scheduler):
@@ -196,6 +61,9 @@ class TidegateScheduler(Scheduler):
         erasures: how often the engine was erased between two tenants.
         erasing_s: seconds that it took, in all.
         asides: how often a request was set aside for another tenant.
+        counts: tokens of prompts, and hand-offs that came to nothing.
+        handoff_lapsed: set by whoever answers for requests: called with one that waited in vain for
+            its KV cache, and has ended.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -210,6 +78,9 @@ class TidegateScheduler(Scheduler):
         self.erasures = 0
         self.erasing_s = 0.0
         self.asides = 0
+        self.counts = Counts()
+        self.handoff_lapsed: Callable[[Request], None] = lambda request: None
+        self._handoff_timeout_s = policy.handoff_timeout_s
         self._most_asides = policy.set_aside
         self._tenure = Tenure(policy.hold_s)
         self._watch = BatchWatch(policy.zone, self.rules)
@@ -241,15 +112,22 @@ class TidegateScheduler(Scheduler):
             IsolationViolated: the step would compute together what must be apart.
         """
         now = time.monotonic()
+        if len(self.kv_holding_waiting):
+            self._end_waiting_in_vain(now)
+        needs: dict[str, int] = {}
+        kept = 0
         if len(self.waiting):
-            self._headroom.promised = sum(self.waiting.need(each) for each in self._holders())
+            needs = {each.request_id: self.waiting.need(each) for each in self._holders()}
+            kept = sum(self.waiting.need(each) for each in self._kept())
+            self._headroom.promised = kept + sum(needs.values())
         if self.rules.one_tenant:
             self._take_turns(now)
         else:
             self.waiting.open(now)
             if self._most_asides and len(self.waiting):
-                self._make_room(now)
+                self._make_room(now, needs, kept)
         output = super().schedule(throttle_prefills)
+        self._resume(output)
         if output.total_num_scheduled_tokens:
             self._inspect(output)
             self._in_flight += 1
@@ -264,10 +142,16 @@ class TidegateScheduler(Scheduler):
         outputs: dict[int, EngineCoreOutputs] = super().update_from_output(
             scheduler_output, model_runner_output
         )
+        transfers = model_runner_output.kv_connector_output
+        if transfers and transfers.kv_connector_stats:
+            lapsed = transfers.kv_connector_stats.data.get("num_kv_expired_reqs", ())
+            self.counts.leases_lapsed += len(lapsed)
         core = self.waiting.core
         for client, message in outputs.items():
             news: Batchmates = {}
             for output in message.outputs:
+                if output.prefill_stats is not None:
+                    self._count(output.prefill_stats)
                 key = output.request_id
                 claim = self._claims.get(key)
                 if claim is None:
@@ -296,15 +180,80 @@ class TidegateScheduler(Scheduler):
         return ended
 
     def _holders(self) -> Iterator[Request]:
-        """Requests that hold KV blocks."""
+        """Requests that hold KV blocks and have not ended."""
         yield from self.running
         yield from self.kv_holding_waiting
+
+    def _kept(self) -> list[Request]:
+        """Requests that have ended, but whose blocks another engine may still read or write."""
+        if len(self.requests) == sum(self.get_request_counts()):
+            return []
+        return [each for each in self.requests.values() if each.is_finished()]
+
+    def _end_waiting_in_vain(self, now: float) -> None:
+        """Ends requests whose KV cache does not come over."""
+        vain = []
+        for request in self.kv_holding_waiting:
+            if request.status != RequestStatus.WAITING_FOR_REMOTE_KVS:
+                continue
+            claim = claim_of(request)
+            if claim.waits_since is None:
+                claim.waits_since = now
+            elif (
+                now - claim.waits_since > self._handoff_timeout_s
+                and request.request_id not in self.finished_recving_kv_req_ids
+            ):
+                vain.append(request)
+        if vain:
+            self.counts.handoffs_lapsed += len(vain)
+            self.finish_requests([each.request_id for each in vain], RequestStatus.FINISHED_ERROR)
+            for request in vain:
+                self.handoff_lapsed(request)
+
+    def _handle_blocked_waiting_request(self, request: Request) -> bool:
+        waited = request.status == RequestStatus.WAITING_FOR_STRUCTURED_OUTPUT_GRAMMAR
+        if not super()._handle_blocked_waiting_request(request):
+            return False
+        if waited and claim_of(request).resumed:
+            # What was generated elsewhere has not gone through the grammar that is compiled here.
+            generated = list(request.output_token_ids)
+            if not self.structured_output_manager.accept_tokens(request, generated):
+                request.status = RequestStatus.WAITING_FOR_STRUCTURED_OUTPUT_GRAMMAR
+                request.structured_output_request.grammar = ValueError("output does not fit")
+                self.grammar_compile_error_reqs.add(request.request_id)
+                return False
+        return True
+
+    def _resume(self, output: SchedulerOutput) -> None:
+        """Shows the model runner the output that new requests have already."""
+        for new in output.scheduled_new_reqs:
+            request = self.requests[new.req_id]
+            count = claim_of(request).resumed
+            if not count or request.num_preemptions:
+                continue
+            total, present = request.num_tokens, new.num_computed_tokens
+            if claim_of(request).waits_since is not None and present:
+                # All of it came; the last token is computed for what follows it.
+                self.counts.transferred += total
+            else:
+                self.counts.cached += present
+                self.counts.computed += total - present
+            if not self.use_v2_model_runner:
+                new.prompt_token_ids = list(request.all_token_ids)
+                new.sampling_params = new.sampling_params.clone()
+                extra = dict(new.sampling_params.extra_args or {})
+                new.sampling_params.extra_args = extra | {GENERATED: count}
+
+    def _count(self, stats: Any) -> None:
+        self.counts.computed += stats.num_computed_tokens
+        self.counts.cached += stats.num_local_cached_tokens
+        self.counts.transferred += stats.num_external_cached_tokens
 
     def _take_turns(self, now: float) -> None:
         """Decides which one tenant may start requests in this step."""
         holder, core = self._tenure.holder, self.waiting.core
         expired = self._tenure.expired(now, core.others_wait(holder))
-        busy = bool(self.running or self._in_flight or len(self.kv_holding_waiting))
+        busy = bool(self.running or self._in_flight or len(self.kv_holding_waiting) or self._kept())
         if holder is not None and (busy or core.resumes(holder)):
             self.waiting.open(now, only=holder, resumed_only=expired)
             return
@@ -317,18 +266,24 @@ class TidegateScheduler(Scheduler):
             self.erasing_s += time.perf_counter() - began
         self.waiting.open(now, only=tenant, closed=tenant is None)
 
-    def _make_room(self, now: float) -> None:
-        """Sets requests aside for one of another tenant that would have to wait."""
+    def _make_room(self, now: float, needs: dict[str, int], kept: int) -> None:
+        """Sets requests aside for one of another tenant that would have to wait.
+
+        Args:
+            now: the step's time.
+            needs: tokens of KV cache that each request needs that holds some, by its id.
+            kept: tokens that others hold who have ended.
+        """
         newcomer = self.waiting.blocked()
         full = len(self.running) >= self.max_num_active_reqs
         if newcomer is None or not (full or not self.waiting):
             return
         core = self.waiting.core
         asides = who_gives_way(
-            self._holding(newcomer),
-            [self._holding(each) for each in self._holders()],
+            self._holding(newcomer, self.waiting.need(newcomer)),
+            [self._holding(each, needs[each.request_id]) for each in self._holders()],
             core.wanting(),
-            Room(self.max_num_active_reqs, self._headroom.limit),
+            Room(self.max_num_active_reqs, self._headroom.limit - kept),
             lambda key: core.behind(newcomer.request_id, key),
         )
         for key in asides:
@@ -341,23 +296,24 @@ class TidegateScheduler(Scheduler):
             with self.waiting.making_room():
                 self._preempt_request(request, now)
 
-    def _holding(self, request: Request) -> Holding:
+    def _holding(self, request: Request, need: int) -> Holding:
         claim = claim_of(request)
         return Holding(
             request.request_id,
             claim.tenant,
             claim.weight,
-            self.waiting.need(request),
+            need,
             self.waiting.core.cost(request.request_id),
             request.num_computed_tokens,
             request.status == RequestStatus.RUNNING
             and claim.set_aside < self._most_asides
+            and not _hands_over(request)
             and self._request_blocks_can_be_freed(request),
         )
 
     def _inspect(self, output: SchedulerOutput) -> None:
         if self.rules.one_tenant:
-            batch = list(self._holders())
+            batch = [*self._holders(), *self._kept()]
             holder = self._tenure.holder
             if any(claim_of(request).tenant != holder for request in batch):
                 raise IsolationViolated("a tenant runs in an engine that is another's")
@@ -377,13 +333,9 @@ def make_scheduler(*, vllm_config: Any, **kwargs: Any) -> TidegateScheduler:
     return cls(vllm_config=vllm_config, **kwargs)
 
 
-def _waits_for_grammar(request: Request) -> bool:
-    structured = request.structured_output_request
-    return (
-        request.status == RequestStatus.WAITING_FOR_STRUCTURED_OUTPUT_GRAMMAR
-        and structured is not None
-        and structured.grammar is None
-    )
+def _hands_over(request: Request) -> bool:
+    """Whether its KV cache is about to be fetched by another engine."""
+    return bool((request.kv_transfer_params or {}).get("do_remote_decode"))
 
 
 def _cannot_erase() -> None:

@@ -67,7 +67,12 @@ class GatewayService:
     async def _front_end(self, model: ModelConfig) -> ModelFrontend:
         pools = (pool for pool in self._config.pools if pool.model == model.name)
         args = front_end_args(model, max(pool.engine.max_model_len for pool in pools))
-        engine = FleetEngine(model.name, args.create_engine_config(), self.fleet)
+        engine = FleetEngine(
+            model.name,
+            args.create_engine_config(),
+            self.fleet,
+            reasons=model.reasoning_parser is not None,
+        )
         self._engines[model.name] = engine
         frontend = ModelFrontend(model, engine, args)
         await frontend.start()
@@ -76,7 +81,7 @@ class GatewayService:
     def set_engines(self, deployed: Deployed, members: Members) -> None:
         """Takes the running replicas of one deployment of engines."""
         process = self._engines[deployed.pool.model].process
-        self.fleet.links.set_members(deployed.pool.name, deployed.market.value, members, process)
+        self.fleet.links.set_members(deployed, members, process)
 
     def set_classifiers(self, members: Members) -> None:
         """Takes the running replicas of the classifier."""
@@ -195,5 +200,7 @@ class GatewayService:
         return {
             "open_requests": self.api.desk.open_requests,
             "in_flight": self.fleet.links.in_flight,
+            "handoffs": self.fleet.handoffs.statistics(),
+            "moves": dict(self.fleet.carrier.moves),
             **self.readiness()[1],
         }

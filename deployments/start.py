@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from app.config import FleetConfig, Keys, load_config
+from app.config import FleetConfig, Keys, Role, load_config
 from app.errors import ConfigError
 from app.security.secrets import ADMIN_KEY_FILE, ADMIN_KEY_VARIABLE
 from deployments.environment import serve_environment
@@ -143,12 +143,13 @@ def _progress(state: dict[str, Any], fleet: FleetConfig, elapsed: float) -> Tabl
     for column in ("pool", "zone", "size classes", "market", "ready"):
         table.add_column(column)
     ready = {(p["pool"], p["market"]): p["ready"] for p in state.get("pools", [])}
-    for pool, market, _ in fleet.deployments():
-        count = ready.get((pool.name, market.value), 0)
+    for deployed in fleet.deployments():
+        pool, market = deployed.pool, deployed.market
+        count = ready.get((deployed.group, market.value), 0)
         wanted = pool.markets[market].min_replicas
         colour = "green" if count >= wanted else "yellow"
         table.add_row(
-            pool.name,
+            pool.name if deployed.role is Role.WHOLE else f"{pool.name} {deployed.role}",
             pool.zone,
             ", ".join(pool.size_classes),
             market.value,

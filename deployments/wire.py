@@ -227,6 +227,12 @@ class Connection(asyncio.Protocol):
             self.closed = True
             self._transport.close()
 
+    def abort(self) -> None:
+        """Ends the connection to a peer that no longer answers; `on_lost` follows."""
+        if self._transport is not None:
+            self.closed = True
+            self._transport.abort()
+
 
 def _split(frame: memoryview, count: int) -> list[memoryview]:
     if count == 1:

@@ -23,6 +23,7 @@ trap 'rm -rf "$work"' EXIT
 #   load beside a CPU torch. Text models need none of them.
 # - triton, 1 GB: the wheel has no CPU backend, and vLLM switches it off when it finds it.
 # - what the CUDA build of torch wants.
+# - nixl's build for CUDA 12: it brings one for 13, too, and either works without CUDA.
 grep -o '"torch==[^"]*"' pyproject.toml | tr -d '"' >"$work/cpu-overrides.txt"
 cat >"$work/cpu-excludes.txt" <<'END'
 torchvision
@@ -35,7 +36,10 @@ nvidia-cudnn-cu13
 nvidia-cusparselt-cu13
 nvidia-nccl-cu13
 nvidia-nvshmem-cu13
+nixl-cu12
 END
+# Neither is it of use to the GPU profile, whose torch is built for CUDA 13.
+echo nixl-cu12 >"$work/gpu-excludes.txt"
 
 pins() { sed -n 's/^\([a-z0-9][^ ;]*==[^ ;]*\).*/\1/p' "$@"; }
 
@@ -77,7 +81,8 @@ mv "$work/preferred" "$work/gpu.lock"
 # Left to itself the resolver goes back to a cuda-python for CUDA 12, whose own requirements are loose
 # enough to fit anything; this torch is built for 13.
 echo 'cuda-python>=13' >"$work/gpu-constraints.txt"
-compile gpu.lock '' --extra gpu --generate-hashes --constraints "$work/gpu-constraints.txt"
+compile gpu.lock '' --extra gpu --generate-hashes --constraints "$work/gpu-constraints.txt" \
+    --excludes "$work/gpu-excludes.txt"
 
 compile dev.lock "\
 # On top of cpu.lock or gpu.lock: only what they do not have.

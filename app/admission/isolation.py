@@ -50,10 +50,12 @@ class Claim:
         user: who asks.
         tier: its band in the fair queue.
         weight: the tenant's share.
-        expected_tokens: output that is expected of it.
+        expected_tokens: output that is expected of it here.
         salt: what keeps its prefix cache apart; the engine's own.
-        generated: output so far.
+        resumed: output that it came with, which another engine has generated.
+        generated: output so far, without that.
         set_aside: how often it has made room for another.
+        waits_since: when it began to wait for its KV cache to come over; None: it does not.
         batchmates: tenants of all batches it was in, its own included.
     """
 
@@ -64,8 +66,10 @@ class Claim:
     weight: float
     expected_tokens: int
     salt: str = ""
+    resumed: int = 0
     generated: int = 0
     set_aside: int = 0
+    waits_since: float | None = None
     batchmates: set[str] = field(default_factory=set)
     _unreported: list[str] = field(default_factory=list)
     _seen: frozenset[str] = frozenset()

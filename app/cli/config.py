@@ -1,13 +1,15 @@
 """``tidegate config``: what can be known about a configuration without a cluster."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from app.cli.show import AsJson, fail, new_table, plain, print_json, print_tables
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.table import Table
 
     from app.config import FleetConfig, PoolConfig
@@ -29,31 +31,27 @@ app = typer.Typer(
 
     \b
       tidegate config check serve_config.yaml
+      tidegate config check examples/*.yaml
       tidegate config check serve_config.yaml --json | jq .errors"""
 )
 def check(
-    file: Annotated[Path, typer.Argument(help="A Ray Serve file with Tidegate's application.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Ray Serve files with Tidegate's application."),
+    ],
     as_json: AsJson = False,
 ) -> None:
-    """Validate a configuration, without a cluster.
+    """Validate configurations, without a cluster.
 
-    Prints its models, zones and pools, or every mistake with its path and the way out.
+    Prints the models, zones and pools of each, or every mistake with its path and the way out. With
+    `--json`, several files give a list.
     """
-    from app.config import load_config
-    from app.errors import ConfigError
-
-    try:
-        fleet = load_config(file)
-    except OSError as error:
-        fail(f"{file} cannot be read: {error.strerror or error}")
-    except ConfigError as error:
-        _print_issues(file, error, as_json)
-        raise typer.Exit(1) from None
+    reports = {str(file): _checked(file, as_json) for file in files}
     if as_json:
-        print_json({"valid": True, "config": fleet.model_dump(mode="json")})
-        return
-    print_tables(_models_table(fleet), _zones_table(fleet), _pools_table(fleet))
-    typer.echo(f"{file} is valid.")
+        several = [{"file": file} | report for file, report in reports.items()]
+        print_json(several if len(files) > 1 else next(iter(reports.values())))
+    if not all(report["valid"] for report in reports.values()):
+        raise typer.Exit(1)
 
 
 @app.command(
@@ -69,10 +67,27 @@ def schema() -> None:
     print_json(config_schema())
 
 
-def _print_issues(file: Path, error: "ConfigError", as_json: bool) -> None:
+def _checked(file: Path, as_json: bool) -> dict[str, Any]:
+    """What there is to say of one file; unless it is wanted as JSON, it is printed."""
+    from app.config import load_config
+    from app.errors import ConfigError
+
+    try:
+        fleet = load_config(file)
+    except OSError as error:
+        fail(f"{file} cannot be read: {error.strerror or error}")
+    except ConfigError as error:
+        if not as_json:
+            _print_issues(file, error)
+        return {"valid": False, "errors": [issue._asdict() for issue in error.issues]}
     if as_json:
-        print_json({"valid": False, "errors": [issue._asdict() for issue in error.issues]})
-        return
+        return {"valid": True, "config": fleet.model_dump(mode="json")}
+    print_tables(_models_table(fleet), _zones_table(fleet), _pools_table(fleet))
+    typer.echo(f"{file} is valid.")
+    return {"valid": True}
+
+
+def _print_issues(file: Path, error: "ConfigError") -> None:
     count = len(error.issues)
     typer.secho(f"{file}: {count} error{'s' if count > 1 else ''}", err=True, fg="red")
     for issue in error.issues:
@@ -108,19 +123,27 @@ def _pools_table(fleet: "FleetConfig") -> "Table":
         "Pools", "pool", "model", "zone", "size classes", "context", "replicas", "each on"
     )
     for pool in fleet.pools:
+        sides = [pool.side(role) for role in pool.roles]
+        # Where there are two sides, each has one line.
+        between = "\n" if len(sides) == 1 else ", "
         table.add_row(
             pool.name,
             plain(pool.model),
             pool.zone,
             ", ".join(pool.size_classes),
             f"{pool.engine.max_model_len:,}",
+            "\n".join(between.join(_replicas(side)) for side in sides),
             "\n".join(
-                f"{market} {_range(config.min_replicas, config.max_replicas)}"
-                for market, config in pool.markets.items()
+                plain(_each_on(side) if role == "whole" else f"{role}: {_each_on(side)}")
+                for role, side in zip(pool.roles, sides, strict=True)
             ),
-            plain(_each_on(pool)),
         )
     return table
+
+
+def _replicas(pool: "PoolConfig") -> "Iterator[str]":
+    for market, config in pool.markets.items():
+        yield f"{market} {_range(config.min_replicas, config.max_replicas)}"
 
 
 def _range(low: int, high: int) -> str:

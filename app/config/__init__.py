@@ -4,20 +4,16 @@ This package owns what may be configured, what is refused, and how a refusal rea
 the file, the offending value, the limit and the way out. It must not act on any of it: where a
 replica is placed follows in ``app.placement``, what is built from it in ``app.main``.
 
-``types`` holds the scalars, ``pools``, ``service``, ``tenancy`` and ``fleet`` the models,
-``checks`` the rules that span fields, ``explain`` turns pydantic's findings into ours, ``load``
-reads files.
+``types`` holds the scalars, ``engines``, ``disaggregated``, ``pools``, ``service``, ``tenancy`` and
+``fleet`` the models, ``checks`` the rules that span fields, ``explain`` turns pydantic's findings
+into ours, ``load`` reads files.
 """
 
+from app.config.disaggregated import DisaggregatedConfig, SideConfig
+from app.config.engines import EngineConfig, MarketConfig, ResourceConfig
 from app.config.fleet import Deployed, FleetConfig, ModelConfig, ZoneConfig
 from app.config.load import IMPORT_PATH, config_schema, load_config, parse_config
-from app.config.pools import (
-    MARKET_LABEL,
-    EngineConfig,
-    MarketConfig,
-    PoolConfig,
-    ResourceConfig,
-)
+from app.config.pools import MARKET_LABEL, PoolConfig
 from app.config.service import (
     BreakerConfig,
     ClassifierConfig,
@@ -62,6 +58,7 @@ __all__ = [
     "ClassifierConfig",
     "Deployed",
     "Device",
+    "DisaggregatedConfig",
     "Durability",
     "EngineConfig",
     "Executor",
@@ -89,6 +86,7 @@ __all__ = [
     "Role",
     "RoutingConfig",
     "Scheduling",
+    "SideConfig",
     "SizeClass",
     "StoreConfig",
     "WhenLedgerAway",

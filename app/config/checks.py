@@ -11,7 +11,7 @@ from app.classification.markers import ZoneMarkers
 from app.config.explain import did_you_mean
 from app.config.pool_checks import check_pool
 from app.config.tenancy import GuardAction, WhenLedgerAway
-from app.config.types import Isolation
+from app.config.types import Isolation, Role
 from app.errors import ConfigError, ConfigIssue
 from app.routing.size_class import SizeClass
 from app.security.algorithms import check_algorithms, check_location
@@ -53,6 +53,19 @@ def _position(fleet: "FleetConfig", path: str) -> tuple[int, int]:
 def _names(fleet: "FleetConfig") -> Iterator[ConfigIssue]:
     yield from _duplicates("models", [model.name for model in fleet.models])
     yield from _duplicates("pools", [pool.name for pool in fleet.pools])
+    divided = {
+        f"{pool.name}--{role}": pool.name
+        for pool in fleet.pools
+        for role in pool.roles
+        if role is not Role.WHOLE
+    }
+    for index, pool in enumerate(fleet.pools):
+        if pool.name in divided:
+            yield ConfigIssue(
+                f"pools[{index}].name",
+                f"{pool.name!r} is what one side of the disaggregated pool "
+                f"{divided[pool.name]!r} is called; give it another name",
+            )
 
 
 def _duplicates(section: str, names: list[str]) -> Iterator[ConfigIssue]:

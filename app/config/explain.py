@@ -92,7 +92,7 @@ def _message(details: ErrorDetails, loc: tuple[int | str, ...], root: type[BaseM
     context: Mapping[str, Any] = details.get("ctx", {})
     shown = _shorten.repr(value)
     if kind == "extra_forbidden":
-        return _unknown_key(str(loc[-1]), _model_at(root, loc[:-1]))
+        return _unknown_key(loc, root)
     if kind == "missing":
         return _missing(str(loc[-1]), _model_at(root, loc[:-1]))
     if kind == "enum":
@@ -115,13 +115,18 @@ def _message(details: ErrorDetails, loc: tuple[int | str, ...], root: type[BaseM
     return f"{details['msg']} (it is {shown})"
 
 
-def _unknown_key(key: str, model: type[BaseModel] | None) -> str:
+def _unknown_key(loc: tuple[int | str, ...], root: type[BaseModel]) -> str:
+    key, model = str(loc[-1]), _model_at(root, loc[:-1])
     if model is None:
         return "is not a known key: remove it"
     fields = list(model.model_fields)
     for name, section in _sections(model):
         if key in section.model_fields:
             return f"is not a known key here: move it under `{name}`"
+    for outer in _around(loc[:-1]):
+        for name, section in _sections(_model_at(root, outer)):
+            if key in section.model_fields:
+                return f"is not a known key here: set it in `{path_of((*outer, name))}`"
     way_out = did_you_mean(key, fields) or f"the keys are {', '.join(fields)}"
     if "extra" in fields:
         way_out += " (further vLLM engine arguments stand under `extra`)"
@@ -133,7 +138,17 @@ def _missing(key: str, model: type[BaseModel] | None) -> str:
     return "is missing" + (f": {' '.join(description.split())}" if description else "")
 
 
-def _sections(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
+def _around(loc: tuple[int | str, ...]) -> Iterator[tuple[int | str, ...]]:
+    """The places that hold this one, up to the element of a list that it belongs to."""
+    while loc and not isinstance(loc[-1], int):
+        loc = loc[:-1]
+        if loc:
+            yield loc
+
+
+def _sections(model: type[BaseModel] | None) -> Iterator[tuple[str, type[BaseModel]]]:
+    if model is None:
+        return
     for name, field in model.model_fields.items():
         section = _strip(field.annotation)
         if isinstance(section, type) and issubclass(section, BaseModel):

@@ -29,11 +29,13 @@ from app.config.types import (
     Isolation,
     Market,
     ModelName,
+    Role,
     Section,
     Text,
     ZoneName,
 )
 from app.errors import ConfigError, UnknownModel, UnknownZone
+from app.routing.route_table import prefill_group
 from app.routing.size_class import SizeClass
 
 
@@ -74,9 +76,17 @@ class Deployed(NamedTuple):
     """One Serve deployment of engines."""
 
     pool: PoolConfig
+    """The pool as this deployment's replicas see it; see `PoolConfig.side`."""
     market: Market
     name: str
-    """`POOL--MARKET`."""
+    """`POOL--MARKET`; in a disaggregated pool `POOL--ROLE--MARKET`."""
+    role: Role = Role.WHOLE
+    """What its replicas do of a request."""
+
+    @property
+    def group(self) -> str:
+        """What routing calls its replicas together: the pool's name, or `POOL--prefill`."""
+        return prefill_group(self.pool.name) if self.role is Role.PREFILL else self.pool.name
 
 
 class FleetConfig(Section):
@@ -158,7 +168,13 @@ class FleetConfig(Section):
     def deployments(self) -> list[Deployed]:
         """Every deployment of engines, in the order of the file."""
         return [
-            Deployed(pool, market, f"{pool.name}--{market}")
+            Deployed(side, market, _deployment(pool.name, role, market), role)
             for pool in self.pools
-            for market in pool.markets
+            for role in pool.roles
+            for side in (pool.side(role),)
+            for market in side.markets
         ]
+
+
+def _deployment(pool: str, role: Role, market: Market) -> str:
+    return f"{pool}--{market}" if role is Role.WHOLE else f"{pool}--{role}--{market}"

@@ -1,9 +1,10 @@
 """Rules that span fields of one pool, and the model that it serves."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from app.config.disaggregated_checks import check_disaggregated, side_path
 from app.config.pools import PoolConfig
 from app.config.types import Device, Executor
 from app.errors import ConfigIssue
@@ -60,11 +61,16 @@ _ENV_OURS = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "the engine core runs in the replica's own process",
     "OMP_NUM_THREADS": "set `engine.omp_threads` instead",
     "CUDA_VISIBLE_DEVICES": "Ray assigns the devices",
+    "VLLM_NIXL_SIDE_CHANNEL_PORT": "replicas of one node need a port each",
 }
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
 _LABEL_KEY = re.compile(rf"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{{0,251}}[A-Za-z0-9])?/)?{_LABEL}")
 _LABEL_VALUE = re.compile(rf"!?(?:{_LABEL}|in\({_LABEL}(?:, ?{_LABEL})*\))")
+
+
+At = Callable[[str], str]
+"""Gives the path of a pool's setting, such as `engine.max_num_seqs`, as it stands in the file."""
 
 
 def check_pool(path: str, pool: PoolConfig, model: "ModelConfig | None") -> Iterator[ConfigIssue]:
@@ -75,75 +81,93 @@ def check_pool(path: str, pool: PoolConfig, model: "ModelConfig | None") -> Iter
         pool: The pool.
         model: The model that it names; None if there is no such model.
     """
-    yield from _lengths(path, pool, model)
-    yield from _parallelism(path, pool)
-    yield from _device(path, pool)
-    yield from _markets(path, pool)
-    yield from _passed_on(path, pool)
+    if pool.disaggregated is None:
+        yield from _engines(lambda setting: f"{path}.{setting}", pool, model)
+        return
+    issues = list(check_disaggregated(path, pool, model))
+    for role in pool.roles:
+        at = side_path(path, pool.disaggregated, role)
+        issues += _engines(at, pool.side(role), model)
+    found: dict[str, ConfigIssue] = {}
+    for issue in issues:
+        # What both sides take from `engine` or `resources` is wrong in one place only.
+        found.setdefault(issue.path, issue)
+    yield from found.values()
 
 
-def _lengths(path: str, pool: PoolConfig, model: "ModelConfig | None") -> Iterator[ConfigIssue]:
+def _engines(at: At, pool: PoolConfig, model: "ModelConfig | None") -> Iterator[ConfigIssue]:
+    yield from _lengths(at, pool, model)
+    yield from _parallelism(at, pool)
+    yield from _device(at, pool)
+    yield from _markets(at, pool)
+    yield from _passed_on(at, pool)
+
+
+def _lengths(at: At, pool: PoolConfig, model: "ModelConfig | None") -> Iterator[ConfigIssue]:
     engine, largest = pool.engine, pool.size_classes[-1]
     if engine.max_model_len < largest.limit:
         yield ConfigIssue(
-            f"{path}.engine.max_model_len",
+            at("engine.max_model_len"),
             f"{engine.max_model_len} is below the {largest.limit} tokens of size class "
             f"{largest.value!r}, which this pool serves: raise it to {largest.limit} or take "
             f"{largest.value!r} out of `size_classes`",
         )
     if model is not None and engine.max_model_len > model.max_model_len:
         yield ConfigIssue(
-            f"{path}.engine.max_model_len",
+            at("engine.max_model_len"),
             f"{engine.max_model_len} is above the context of model {model.name!r}, "
             f"{model.max_model_len} tokens: lower it to {model.max_model_len}, or correct the "
             "model's `max_model_len`",
         )
     if engine.max_num_batched_tokens < engine.max_num_seqs:
         yield ConfigIssue(
-            f"{path}.engine.max_num_batched_tokens",
+            at("engine.max_num_batched_tokens"),
             f"{engine.max_num_batched_tokens} is below `max_num_seqs` ({engine.max_num_seqs}), but "
             f"each request of a batch needs a token in every step: raise it to at least "
             f"{engine.max_num_seqs}",
         )
 
 
-def _parallelism(path: str, pool: PoolConfig) -> Iterator[ConfigIssue]:
+def _parallelism(at: At, pool: PoolConfig) -> Iterator[ConfigIssue]:
     engine, world = pool.engine, pool.engine.world_size
     size = f"TP {engine.tensor_parallel_size} x PP {engine.pipeline_parallel_size}"
     if engine.executor is Executor.UNI and world > 1:
         yield ConfigIssue(
-            f"{path}.engine.executor",
+            at("engine.executor"),
             f"'uni' runs one rank, but {size} needs {world}: write auto, or lower TP and PP to 1",
         )
     if pool.resources.device is Device.CPU:
-        yield from _cpu_parallelism(path, pool, size)
+        yield from _cpu_parallelism(at, pool, size)
     else:
-        yield from _gpu_parallelism(path, pool, size)
+        yield from _gpu_parallelism(at, pool, size)
 
 
-def _cpu_parallelism(path: str, pool: PoolConfig, size: str) -> Iterator[ConfigIssue]:
+def _cpu_parallelism(at: At, pool: PoolConfig, size: str) -> Iterator[ConfigIssue]:
     world, cpus = pool.engine.world_size, pool.resources.cpus
     if pool.engine.executor is Executor.RAY:
         yield ConfigIssue(
-            f"{path}.engine.executor",
+            at("engine.executor"),
             "'ray' spreads ranks over GPU nodes and does not work on a CPU: write auto, or set "
             "`resources.device` to gpu",
         )
-    if world > 1 and world > cpus:
+    # A fraction says that the cores are shared, with whatever else they are claimed by.
+    if 1 <= cpus < world:
+        tensor = pool.engine.tensor_parallel_size > 1
         yield ConfigIssue(
-            f"{path}.engine.tensor_parallel_size",
+            at("engine.tensor_parallel_size" if tensor else "engine.pipeline_parallel_size"),
             f"{size} needs {world} processes that compute at the same time, but `resources.cpus` "
-            f"is {cpus:g}: raise it to {world}, or lower TP or PP",
+            f"is {cpus:g}: raise it to {world}, lower TP or PP, or write a fraction below 1 for an "
+            "engine that shares its cores",
         )
 
 
-def _gpu_parallelism(path: str, pool: PoolConfig, size: str) -> Iterator[ConfigIssue]:
+def _gpu_parallelism(at: At, pool: PoolConfig, size: str) -> Iterator[ConfigIssue]:
     engine, world, node = pool.engine, pool.engine.world_size, pool.resources.gpus_per_node
     if world <= node:
         return
     if engine.executor is Executor.MP:
         yield ConfigIssue(
-            f"{path}.engine.executor",
+            at("engine.executor"),
             f"'mp' keeps all ranks on one node, but {size} needs {world} GPUs and "
             f"`resources.gpus_per_node` is {node}: write auto, or lower TP or PP",
         )
@@ -154,66 +178,66 @@ def _gpu_parallelism(path: str, pool: PoolConfig, size: str) -> Iterator[ConfigI
         below = max((n for n in fitting if n < tensor), default=1)
         above = min(n for n in fitting if n > tensor)
         yield ConfigIssue(
-            f"{path}.engine.tensor_parallel_size",
+            at("engine.tensor_parallel_size"),
             f"{tensor} neither divides `resources.gpus_per_node` ({node}) nor is a multiple of "
             f"it, so the {world} ranks of {size} would be spread unevenly over nodes: take "
             f"{below} or {above}",
         )
 
 
-def _device(path: str, pool: PoolConfig) -> Iterator[ConfigIssue]:
+def _device(at: At, pool: PoolConfig) -> Iterator[ConfigIssue]:
     if pool.resources.device is not Device.CPU:
         return
     if pool.resources.accelerator_type is not None:
         yield ConfigIssue(
-            f"{path}.resources.accelerator_type",
+            at("resources.accelerator_type"),
             f"{pool.resources.accelerator_type!r} has no meaning on a CPU: remove it, or set "
             "`resources.device` to gpu",
         )
     if pool.engine.kv_cache_memory is None:
         yield ConfigIssue(
-            f"{path}.engine.kv_cache_memory",
+            at("engine.kv_cache_memory"),
             "is missing: on a CPU vLLM would claim most of the node's memory. Set it, to 64MiB "
             "for example, or set `resources.device` to gpu",
         )
 
 
-def _markets(path: str, pool: PoolConfig) -> Iterator[ConfigIssue]:
+def _markets(at: At, pool: PoolConfig) -> Iterator[ConfigIssue]:
     for market, config in pool.markets.items():
-        at = f"{path}.markets.{market}"
+        here = at(f"markets.{market}")
         if config.min_replicas > config.max_replicas:
             yield ConfigIssue(
-                f"{at}.min_replicas",
+                f"{here}.min_replicas",
                 f"{config.min_replicas} is above `max_replicas` ({config.max_replicas}): lower it "
                 f"to {config.max_replicas}, or raise `max_replicas`",
             )
         for key, value in (config.label_selector or {}).items():
             if not _LABEL_KEY.fullmatch(key):
                 yield ConfigIssue(
-                    f"{at}.label_selector",
+                    f"{here}.label_selector",
                     f"{key!r} is not the name of a label: write letters, digits, `-`, `_` and "
                     "`.`, after a prefix and `/` if there is one",
                 )
             if not _LABEL_VALUE.fullmatch(value):
                 yield ConfigIssue(
-                    f"{at}.label_selector.{key}",
+                    f"{here}.label_selector.{key}",
                     f"{value!r} is not a selector: write spot, !spot, in(a, b) or !in(a, b)",
                 )
 
 
-def _passed_on(path: str, pool: PoolConfig) -> Iterator[ConfigIssue]:
+def _passed_on(at: At, pool: PoolConfig) -> Iterator[ConfigIssue]:
     for key in pool.engine.extra:
         name = key.lstrip("-").replace("-", "_")
-        at = f"{path}.engine.extra.{key}"
+        here = at(f"engine.extra.{key}")
         if name in _SET_ELSEWHERE:
-            yield ConfigIssue(at, f"has a place of its own: set `{_SET_ELSEWHERE[name]}` instead")
+            yield ConfigIssue(here, f"has a place of its own: set `{_SET_ELSEWHERE[name]}` instead")
         elif name in _OURS or name.startswith("data_parallel"):
             reason = _OURS.get(name, "raise the pool's replicas instead")
-            yield ConfigIssue(at, f"cannot be set: {reason}")
+            yield ConfigIssue(here, f"cannot be set: {reason}")
         elif name != key or not name.isidentifier():
             yield ConfigIssue(
-                at, "is not the Python name of an engine argument: write it like `max_logprobs`"
+                here, "is not the Python name of an engine argument: write it like `max_logprobs`"
             )
     for key in pool.engine.env:
         if key in _ENV_OURS:
-            yield ConfigIssue(f"{path}.engine.env.{key}", f"cannot be set: {_ENV_OURS[key]}")
+            yield ConfigIssue(at(f"engine.env.{key}"), f"cannot be set: {_ENV_OURS[key]}")

@@ -1,23 +1,20 @@
 """Pools: engines of one model, one zone and some size classes, with one engine configuration."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
+from app.config.disaggregated import DisaggregatedConfig
+from app.config.engines import EngineConfig, MarketConfig, ResourceConfig
 from app.config.types import (
-    Bytes,
     Count,
-    CountOrZero,
-    Cpus,
-    Device,
-    Executor,
     Flag,
     Market,
     ModelName,
     PoolName,
+    Role,
     Seconds,
     Section,
-    Text,
     ZoneName,
 )
 from app.routing.size_class import SizeClass
@@ -26,84 +23,17 @@ MARKET_LABEL = "ray.io/market-type"
 """The node label that tells spot from on-demand; Ray's own name for it."""
 
 
-class EngineConfig(Section):
-    """Settings of the vLLM engines of a pool; what is not set follows vLLM's defaults."""
-
-    max_model_len: Count
-    """Longest sequence, in tokens of prompt and output together."""
-    dtype: Text = "auto"
-    """Number format of weights and activations; `auto` takes the checkpoint's."""
-    max_num_seqs: Count = 256
-    """Most requests in one batch."""
-    max_num_batched_tokens: Count = 8192
-    """Most tokens computed in one step; longer prompts are prefilled in chunks of this size."""
-    block_size: Count | None = None
-    """Tokens in one block of the KV cache."""
-    enforce_eager: Flag = False
-    """Skip compilation: a faster start, slower tokens."""
-    kv_cache_memory: Bytes | None = None
-    """Size of the KV cache of each rank, such as `64MiB`. Required on a CPU, where vLLM would
-    claim most of the node's memory; on a GPU it overrides `gpu_memory_utilization`."""
-    gpu_memory_utilization: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.9
-    """Share of each GPU's memory that the engine may use."""
-    tensor_parallel_size: Count = 1
-    """Ranks that share every layer (TP)."""
-    pipeline_parallel_size: Count = 1
-    """Stages that the layers are split into (PP)."""
-    executor: Executor = Executor.AUTO
-    """How ranks are run; `auto` takes `uni` for one rank, `mp` on one node, `ray` across nodes."""
-    quantization: Text | None = None
-    """vLLM's name of a quantization method; by default what the checkpoint says."""
-    enable_prefix_caching: Flag = True
-    """Reuse the KV cache of equal prompt beginnings, within one cache salt."""
-    stream_interval: Count = 1
-    """Tokens that the engine gathers before it sends them on."""
-    omp_threads: Count | None = None
-    """OpenMP threads of each rank on a CPU; by default as many as there are cores."""
-    env: dict[Text, str] = Field(default={})
-    """Further environment variables of the engine's process."""
-    extra: dict[Text, Any] = Field(default={})
-    """Further vLLM engine arguments by their Python names, such as `max_logprobs`. What Tidegate
-    sets itself is refused."""
-
-    @property
-    def world_size(self) -> int:
-        """Ranks of one engine: TP x PP."""
-        return self.tensor_parallel_size * self.pipeline_parallel_size
-
-
-class MarketConfig(Section):
-    """How many replicas a pool has in one market, and on which nodes."""
-
-    min_replicas: CountOrZero = 1
-    """Replicas that are always there."""
-    max_replicas: Count = 1
-    """Most replicas that scaling may start."""
-    label_selector: dict[Text, str] | None = None
-    """Labels that a node must have. By default `ray.io/market-type` with the market's name; none
-    where on-demand is the pool's only market."""
-
-
-class ResourceConfig(Section):
-    """What each replica of a pool takes."""
-
-    device: Device = Device.CPU
-    """What the engine computes on."""
-    accelerator_type: Text | None = None
-    """Ray's name of a GPU model, such as `H100`; any by default."""
-    gpus_per_node: Count = 8
-    """GPUs in one node of this pool's kind: an engine with more ranks spans nodes."""
-    cpus: Cpus = 1.0
-    """CPU cores that Ray sets aside for a replica, and for every rank where an engine spans nodes.
-    A fraction lets more engines share the cores."""
-    memory: Bytes | None = None
-    """Memory that Ray sets aside alongside `cpus`."""
-
-
 def _saturation(data: dict[str, Any]) -> int:
     engine: EngineConfig = data["engine"]
     shortest: SizeClass = data["size_classes"][0]
+    disaggregated: DisaggregatedConfig | None = data["disaggregated"]
+    if disaggregated is not None:
+        engine = disaggregated.decode.engine(engine)
     return max(2 * engine.max_num_seqs * shortest.limit, engine.max_model_len)
+
+
+def _default_markets(data: dict[str, Any]) -> dict[Market, MarketConfig]:
+    return {} if data["disaggregated"] is not None else {Market.ON_DEMAND: MarketConfig()}
 
 
 class PoolConfig(Section):
@@ -119,16 +49,20 @@ class PoolConfig(Section):
     """Classes of requests that this pool is built for; kept shortest first."""
     engine: EngineConfig
     """Settings of the engines."""
-    markets: dict[Market, MarketConfig] = Field(default={Market.ON_DEMAND: MarketConfig()})
-    """Where the replicas run, a deployment for each market."""
+    disaggregated: DisaggregatedConfig | None = None
+    """Has prompts computed by other engines than answers. By default one engine does both."""
+    markets: dict[Market, MarketConfig] = Field(default_factory=_default_markets)
+    """Where the replicas run, a deployment for each market; by default one replica on-demand. In a
+    disaggregated pool either side has its own."""
     resources: ResourceConfig = ResourceConfig()
-    """What each replica takes."""
+    """What each replica takes; in a disaggregated pool, where a side says nothing else."""
     isolated: Flag = False
     """Set apart for requests whose risk is above `guards.isolate_above`; it gets no others."""
     max_outstanding_tokens: Count = Field(default_factory=_saturation)
     """Tokens of work (prompt and expected output) on one replica from which on it counts as
     saturated and requests spill to a larger class. By default two full batches of the pool's
-    shortest class, one running and one waiting, and never less than `engine.max_model_len`."""
+    shortest class, one running and one waiting, and never less than `engine.max_model_len`; in a
+    disaggregated pool batches are those of `decode`."""
     graceful_shutdown_timeout_s: Seconds = 300.0
     """How long a stopping replica may go on with the requests it has."""
     health_check_period_s: Seconds = 5.0
@@ -148,10 +82,46 @@ class PoolConfig(Section):
 
     @field_validator("markets")
     @classmethod
-    def _at_least_one(cls, value: dict[Market, MarketConfig]) -> dict[Market, MarketConfig]:
-        if not value:
+    def _where_they_belong(
+        cls, value: dict[Market, MarketConfig], info: ValidationInfo
+    ) -> dict[Market, MarketConfig]:
+        divided = info.data.get("disaggregated") is not None
+        if value and divided:
+            raise ValueError(
+                "cannot stand beside `disaggregated`, where either side has its own: put them into "
+                "`disaggregated.prefill.markets` and `disaggregated.decode.markets`"
+            )
+        if not value and not divided:
             raise ValueError(f"is empty: name at least one of {', '.join(Market)}")
         return value
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The kinds of replicas that the pool has."""
+        return (Role.WHOLE,) if self.disaggregated is None else (Role.PREFILL, Role.DECODE)
+
+    def side(self, role: Role) -> "PoolConfig":
+        """The pool as its replicas of one kind see it: with their engine, markets and resources.
+
+        Args:
+            role: One of `roles`; `whole` gives the pool itself.
+
+        Raises:
+            KeyError: The pool has no such replicas, or is a side itself.
+        """
+        if role is Role.WHOLE:
+            return self
+        # Only a side has markets beside `disaggregated`; its engine is not the pool's.
+        if self.disaggregated is None or self.markets:
+            raise KeyError(role)
+        side = self.disaggregated.side(role)
+        return self.model_copy(
+            update={
+                "engine": side.engine(self.engine),
+                "markets": side.markets,
+                "resources": side.resources or self.resources,
+            }
+        )
 
     def label_selector(self, market: Market) -> dict[str, str]:
         """Labels that a node must have to run a replica of this market.
@@ -165,6 +135,8 @@ class PoolConfig(Section):
         configured = self.markets[market].label_selector
         if configured is not None:
             return dict(configured)
-        if market is Market.ON_DEMAND and len(self.markets) == 1:
-            return {}
-        return {MARKET_LABEL: market.value}
+        markets = set(self.markets)
+        if self.disaggregated is not None:
+            # What one side does on spot nodes is no reason for the other to land there.
+            markets |= {*self.disaggregated.prefill.markets, *self.disaggregated.decode.markets}
+        return {} if markets == {Market.ON_DEMAND} else {MARKET_LABEL: market.value}

@@ -91,6 +91,9 @@ class RoutingConfig(Section):
     migrations: CountOrZero = 3
     """How often a request that has begun may be taken to another replica, when its own dies or
     drains."""
+    silence_s: Annotated[float, Field(strict=True, ge=3, allow_inf_nan=False)] = 20.0
+    """A replica of which nothing is heard for so long counts as lost; each reports once a
+    second."""
     capacity_wait_s: Seconds = 120.0
     """How long a request waits for a replica when none is ready, before it is answered with 503."""
 

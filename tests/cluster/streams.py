@@ -19,6 +19,7 @@ class Stream:
     headers: Mapping[str, str] = field(default_factory=dict)
     status: int | None = None
     tokens: int = 0
+    text: str = ""
     error: dict[str, Any] | None = None
     finish: str | None = None
     broken: str | None = None
@@ -37,6 +38,7 @@ class Streams:
         count: how many clients.
         body: the request of each.
         zone: the zone that they ask for.
+        path: the call, under /v1/.
         leave_after: after how many events each leaves, in turn: 0 leaves as soon as the request is
             sent, -1 stays.
     """
@@ -48,9 +50,10 @@ class Streams:
         body: Mapping[str, Any],
         zone: str | None = None,
         leave_after: tuple[int, ...] = (),
+        path: str = "chat/completions",
     ) -> None:
         self.all = [Stream() for _ in range(count)]
-        self._url = f"{fleet.url}/v1/chat/completions"
+        self._url = f"{fleet.url}/v1/{path}"
         self._body = dict(body) | {"stream": True}
         self._headers = {"authorization": f"Bearer {fleet.key}"}
         if zone:
@@ -147,5 +150,7 @@ def _take(stream: Stream, event: dict[str, Any]) -> None:
         stream.error = event["error"]
         return
     for choice in event["choices"]:
-        stream.tokens += bool(choice["delta"].get("content"))
+        text = choice["delta"].get("content") if "delta" in choice else choice["text"]
+        stream.tokens += bool(text)
+        stream.text += text or ""
         stream.finish = choice["finish_reason"] or stream.finish

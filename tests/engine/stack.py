@@ -8,7 +8,7 @@ import contextlib
 import threading
 import time
 import traceback
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
@@ -118,11 +118,11 @@ class RecordingHost(EngineHost):
         endpoint = await super().start(host)
         submit = self._core.submit
 
-        def record(request: EngineCoreRequest, claim: Claim) -> None:
+        def record(request: EngineCoreRequest, claim: Claim, generated: Sequence[int] = ()) -> None:
             if self.recording:
                 self.requests.append(request)
             if not self.deaf:
-                submit(request, claim)
+                submit(request, claim, generated)
 
         self._core.submit = record  # type: ignore[method-assign]
         return endpoint
@@ -136,6 +136,12 @@ class RecordingHost(EngineHost):
         # pytest shows it with the test that killed the engine.
         traceback.print_exception(error)
         super()._died(error)
+
+    def stay(self) -> None:
+        """Has never begun to drain."""
+        self._draining = False
+        self._leaves_at = None
+        self.hang_up()
 
     def hang_up(self) -> None:
         """Ends every stream at once, as a death of the process would."""
@@ -290,15 +296,38 @@ class Stack:
         finally:
             self.members(gateway, set(REPLICAS))
 
-    def members(self, gateway: Gateway, names: set[str]) -> None:
-        """Tells a gateway which engines there are, and waits until it is connected to them."""
+    @contextlib.contextmanager
+    def draining(self, name: str, deadline_s: float) -> Iterator[None]:
+        """An engine that drains, and is then as it was before."""
+        host = self.replicas[name].host
+        thread = threading.Thread(target=lambda: self.run(host.drain(deadline_s), 200))
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join()
+            self.call(host.stay)
+            for gateway in self.gateways:
+                links = gateway.service.fleet.links._links
+                while name in links and name not in self.call(gateway.connected):
+                    time.sleep(0.01)
+
+    def members(self, gateway: Gateway, names: set[str], connected: set[str] | None = None) -> None:
+        """Tells a gateway which engines there are, and waits until it is connected to them.
+
+        Args:
+            gateway: whom to tell.
+            names: the engines.
+            connected: those that it will be able to send to; by default all.
+        """
 
         def tell() -> None:
             for deployed in gateway.config.deployments():
                 gateway.service.set_engines(deployed, self._members(deployed, names))
 
         self.call(tell)
-        self.until(lambda: gateway.connected() == names)
+        wanted = names if connected is None else connected
+        self.until(lambda: gateway.connected() == wanted)
 
     def until(self, condition: Callable[[], bool], timeout_s: float = 5) -> None:
         """Waits for something to become true on the service's loop."""
@@ -398,7 +427,7 @@ class Stack:
             server.force_exit = True
             await task
         for gateway in self.gateways:
-            gateway.service.fleet.links.close()
+            gateway.service.fleet.close()
             gateway.service.set_classifiers({})
         await self.classifier._server.close()
         for replica in self.replicas.values():

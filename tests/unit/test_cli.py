@@ -1,6 +1,7 @@
 """The command line, against files of this repository and a service that says what it is told."""
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from app.cli import app
 
 ROOT = Path(__file__).parents[2]
 CONFIG = str(ROOT / "serve_config.yaml")
+EXAMPLES = [str(file) for file in sorted((ROOT / "examples").glob("*.yaml"))]
 
 
 def run(*args: str, env: dict[str, str] | None = None) -> Result:
@@ -108,11 +110,30 @@ def test_check_shows_gpus_and_ranges(tmp_path: Path) -> None:
     assert "spot 0 to 4" in result.stdout
 
 
+def test_check_shows_both_sides_of_a_pool() -> None:
+    result = run("config", "check", *EXAMPLES)
+    assert result.exit_code == 0, result.output
+    for words in ("spot 1 to 4 .* prefill: 4 H100, TP 1 x PP 4",
+                  "on-demand 1 to 2 .* decode: 4 H100, TP 4 x PP 1",
+                  "on-demand 1 .* prefill: 0.5 CPU, TP 1 x PP 2"):  # fmt: skip
+        assert re.search(words, result.stdout)
+    assert result.stdout.count("is valid") == len(EXAMPLES)
+
+
 def test_check_as_json() -> None:
     result = run("config", "check", CONFIG, "--json")
     document = json.loads(result.stdout)
     assert document["valid"] is True
     assert document["config"]["pools"][0]["engine"]["kv_cache_memory"] == 64 * 2**20
+
+
+def test_check_of_several_as_json(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("applications: []")
+    result = run("config", "check", CONFIG, str(wrong), "--json")
+    assert result.exit_code == 1
+    reports = {report["file"]: report["valid"] for report in json.loads(result.stdout)}
+    assert reports == {CONFIG: True, str(wrong): False}
 
 
 @pytest.mark.parametrize("as_json", [False, True])

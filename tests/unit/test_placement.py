@@ -1,15 +1,17 @@
 """Where engines run."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.config import Device, Executor, Market, PoolConfig
+from app.config import Device, Executor, Market, PoolConfig, Role, load_config
 from app.placement import Placement, engine_placement
 
 GiB = 2**30
+ROOT = Path(__file__).parents[2]
 
 
 def pool(
@@ -85,6 +87,51 @@ def test_ray_on_one_node_keeps_to_it() -> None:
     placement = place(resources={"device": "gpu"}, tensor_parallel_size=2, executor="ray")
     assert placement.strategy == "STRICT_PACK"
     assert "placement_group_bundle_label_selector" not in placement.deployment_options()
+
+
+def test_a_prefill_pipeline_may_spread_where_it_would_fit() -> None:
+    resources = {"device": "gpu"}
+    stages = pool(resources=resources, pipeline_parallel_size=2, executor="ray")
+    ranks = pool(resources=resources, tensor_parallel_size=2, executor="ray")
+    for placed, role, strategy in (
+        (stages, Role.PREFILL, "PACK"),
+        (stages, Role.WHOLE, "STRICT_PACK"),
+        # What stages pass on is little beside what the ranks of a layer exchange.
+        (ranks, Role.PREFILL, "STRICT_PACK"),
+        (ranks, Role.DECODE, "STRICT_PACK"),
+    ):
+        assert engine_placement(placed, Market.ON_DEMAND, role).strategy == strategy
+
+
+def places_of(example: str) -> dict[Role, Placement]:
+    fleet = load_config(ROOT / "examples" / example)
+    return {
+        each.role: engine_placement(each.pool, each.market, each.role)
+        for each in fleet.deployments()
+    }
+
+
+def test_sides_on_this_machine_are_one_actor_each() -> None:
+    assert places_of("disaggregated.yaml") == {
+        Role.PREFILL: Placement(Executor.MP, {"num_cpus": 0.5}),
+        Role.DECODE: Placement(Executor.MP, {"num_cpus": 0.5}),
+    }
+
+
+def test_sides_on_gpus() -> None:
+    places = places_of("disaggregated-gpu.yaml")
+    spot, on_demand = ({"ray.io/market-type": market} for market in ("spot", "on-demand"))
+    assert places[Role.PREFILL] == Placement(
+        Executor.RAY,
+        {"num_cpus": 4, "num_gpus": 0},
+        [{"CPU": 4, "GPU": 1, "accelerator_type:H100": 0.001}] * 4,
+        "PACK",
+        [spot] * 4,
+    )
+    assert places[Role.DECODE] == Placement(
+        Executor.MP,
+        {"num_cpus": 8, "num_gpus": 4, "accelerator_type": "H100", "label_selector": on_demand},
+    )
 
 
 def test_an_executor_that_is_named_is_taken() -> None:

@@ -4,6 +4,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,8 +12,11 @@ from hypothesis import strategies as st
 from app.config import FleetConfig, load_config, parse_config
 from app.errors import ConfigError
 
-FILE = Path(__file__).parents[3] / "serve_config.yaml"
-ARGS: dict[str, Any] = yaml.safe_load(FILE.read_text())["applications"][0]["args"]
+ROOT = Path(__file__).parents[3]
+FILES = ("serve_config.yaml", "examples/disaggregated.yaml", "examples/disaggregated-gpu.yaml")
+ARGS: dict[str, dict[str, Any]] = {
+    file: yaml.safe_load((ROOT / file).read_text())["applications"][0]["args"] for file in FILES
+}
 
 # How long an example takes says more about the machine than about the code.
 fuzz = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -76,9 +80,10 @@ def test_anything_in_known_sections(args: Any) -> None:
 
 
 @settings(fuzz, max_examples=200)
-@given(st.data())
-def test_a_valid_file_with_mistakes(data: st.DataObject) -> None:
-    args = copy.deepcopy(ARGS)
+@pytest.mark.parametrize("file", FILES)
+@given(data=st.data())
+def test_a_valid_file_with_mistakes(file: str, data: st.DataObject) -> None:
+    args = copy.deepcopy(ARGS[file])
     for _ in range(data.draw(st.integers(1, 3))):
         *parents, last = data.draw(st.sampled_from(places(args)))
         here = args

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from app.config import SizeClass, load_config, parse_config
+from app.config import Market, Role, SizeClass, load_config, parse_config
 from app.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]
@@ -45,11 +45,40 @@ def test_serve_config_is_valid() -> None:
     assert not fleet.pool("confidential").engine.enable_prefix_caching
 
 
+def test_the_example_for_this_machine_fits_on_it() -> None:
+    fleet = load_config(ROOT / "examples/disaggregated.yaml")
+    (pool,) = fleet.pools
+    assert pool.size_classes == tuple(SizeClass)
+    prefill, decode = pool.side(Role.PREFILL), pool.side(Role.DECODE)
+    assert (prefill.engine.pipeline_parallel_size, decode.engine.tensor_parallel_size) == (2, 2)
+
+    cpus = prefill.resources.cpus + decode.resources.cpus + fleet.ledger.cpus
+    assert cpus + fleet.gateway.cpus + fleet.classifier.cpus <= 2
+    for side in (prefill, decode):
+        assert side.engine.kv_cache_memory is not None
+        # 4 KiB of KV cache a token, half of it on either rank: sixteen prompts of 8,000 tokens.
+        assert side.engine.kv_cache_memory * 2 // 4096 >= 16 * 8192
+        assert side.engine.kv_cache_memory * 2 // 4096 >= side.max_outstanding_tokens
+        assert side.engine.max_num_seqs >= 16
+
+
+def test_the_example_for_gpus() -> None:
+    fleet = load_config(ROOT / "examples/disaggregated-gpu.yaml")
+    placed = [
+        (each.role, each.market, each.pool.engine.world_size, each.pool.resources.gpus_per_node)
+        for each in fleet.deployments()
+    ]
+    assert placed == [(Role.PREFILL, Market.SPOT, 4, 2), (Role.DECODE, Market.ON_DEMAND, 4, 4)]
+
+
 @pytest.mark.filterwarnings("ignore")  # Ray's own, on import.
-def test_serve_config_is_what_serve_takes() -> None:
+@pytest.mark.parametrize(
+    "file", ["serve_config.yaml", "examples/disaggregated.yaml", "examples/disaggregated-gpu.yaml"]
+)
+def test_files_are_what_serve_takes(file: str) -> None:
     from ray.serve.schema import HTTPOptionsSchema, ServeDeploySchema
 
-    document = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
+    document = yaml.safe_load((ROOT / file).read_text())
     parsed = ServeDeploySchema.model_validate(document)
     assert parsed.applications[0].name == "tidegate"
     # Serve ignores what it does not know.

@@ -33,7 +33,7 @@ def test_defaults_and_helpers(args: Args) -> None:
     assert [fleet.zone_rank(zone) for zone in ("public", "private")] == [0, 1]
     assert [pool.name for pool in fleet.pools_of("demo", "private")] == ["long"]
     assert fleet.pools_of("other", "private") == ()
-    assert [(pool.name, market, name) for pool, market, name in fleet.deployments()] == [
+    assert [(d.pool.name, d.market, d.name) for d in fleet.deployments()] == [
         ("short", Market.ON_DEMAND, "short--on-demand"),
         ("long", Market.ON_DEMAND, "long--on-demand"),
     ]
