@@ -64,6 +64,10 @@ bench-isolation: install-dev ## measure fairness, and what cache timing tells
 bench-guards: install-dev ## measure what guards cost, find and miss
 	@exec $(BIN)/python -m benchmarks.guards $(ARGS)
 
+.PHONY: bench-disaggregated
+bench-disaggregated: install-dev ## measure hand-offs, long prompts, migration, a surge
+	@for what in handoff interference migration drill; do $(BIN)/python -m benchmarks.disaggregated $$what $(ARGS); done
+
 .PHONY: install
 install: ## bring .venv to the lock file of PROFILE
 	@PYTHON='$(PYTHON)' scripts/install.sh '$(PROFILE)'

@@ -180,9 +180,14 @@ class EngineHost:
         self._leaves_at = deadline = self._loop.time() + timeout_s
         for connection in self._clients.values():
             connection.send(Kind.LEAVING, [encode(Leaving(timeout_s))])
-        while self._live and self._death is None and self._loop.time() < deadline:  # noqa: ASYNC110
+        while self._busy and self._death is None and self._loop.time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(DRAIN_POLL_S)
-        return not self._live
+        return not self._busy
+
+    @property
+    def _busy(self) -> bool:
+        """Whether somebody still needs this engine: for a request, or for a KV cache it holds."""
+        return bool(self._live) or self.scheduler.keeps_for_others
 
     async def close(self, timeout_s: float = 10.0) -> None:
         """Ends the engine and every stream."""

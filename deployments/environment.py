@@ -77,6 +77,10 @@ def engine_environment(pool: PoolConfig) -> dict[str, str]:
         environment["OMP_NUM_THREADS"] = str(pool.engine.omp_threads or os.cpu_count() or 1)
         if engine_executor(pool.engine, pool.resources) is Executor.UNI:
             environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        if pool.engine.enforce_eager and pool.engine.world_size > 1:
+            # A function of vLLM's that only divided engines use would be compiled all the same, for
+            # seconds, while the first request waits.
+            environment["TORCHDYNAMO_DISABLE"] = "1"
         if pool.disaggregated is not None:
             # What a node without fast network hardware has; UCX would look for more for seconds.
             environment["UCX_TLS"] = "tcp,self,sm"

@@ -1,9 +1,10 @@
 """vLLM's NixlPushConnector, kept within one group of engines and made to end what has failed.
 
-vLLM 0.32 leaves four things open that a long-lived service cannot. A decode engine whose prefill
-engine died waits for ever, and keeps the blocks for ever. A prefill engine frees the blocks of a
-lease that lapses in the middle of a write. A registration that arrives after its lease stays for
-ever. And the side channel's listener hangs the engine if its port is taken.
+vLLM 0.32 leaves five things open that a long-lived service cannot. A decode engine whose prefill
+engine died waits for ever, and keeps the blocks for ever. So does one of whose ranks one is told of
+a write before it has heard of the request. A prefill engine frees the blocks of a lease that lapses
+in the middle of a write. A registration that arrives after its lease stays for ever. And the side
+channel's listener hangs the engine if its port is taken.
 
 The module has no name of its own for the class: vLLM looks connectors up by name in some checks.
 """
@@ -39,6 +40,7 @@ POLL_MS = 200
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 30.0
 WRITE_EXTENSION_S = 1.0
 MAX_LAPSED = 4096
+HEARTBEAT = b"HB:"
 
 log = structlog.get_logger(__name__)
 
@@ -122,6 +124,7 @@ class PushWorker(NixlPushConnectorWorker):
         self._lease_extension = self._lease_s * 2 / 3
         self._receiving_since: dict[str, float] = {}
         self._registered_at: dict[str, float] = {}
+        self._early: list[tuple[float, bytes]] = []
         # Held where a write starts and where leases end, so that no block is freed in between.
         self._writes = threading.RLock()
         self._lapsed: OrderedDict[str, None] = OrderedDict()
@@ -167,6 +170,30 @@ class PushWorker(NixlPushConnectorWorker):
                 self.consumer_notification_counts_by_req.pop(request_id, None)
                 self._failed_recv_reqs.put(request_id)
         return super().get_transfer_results()
+
+    def _get_new_notifs(self) -> set[str]:
+        # Ranks are not in step: what another one has registered may be written, and its end told,
+        # before this rank hears of the request. vLLM drops that, and the request waits for ever.
+        now, told = time.monotonic(), self._early
+        self._early = []
+        while not self._pending_completion_notifs.empty():
+            told.append((now, self._pending_completion_notifs.get_nowait()))
+        for since, notif in told:
+            if self._expects(notif):
+                self._pending_completion_notifs.put(notif)
+            elif now - since < self._receive_s:
+                self._early.append((since, notif))
+        ended: set[str] = super()._get_new_notifs()
+        return ended
+
+    def _expects(self, notif: bytes) -> bool:
+        if notif.startswith(HEARTBEAT):
+            return True
+        request_id = notif.decode().rpartition(":")[0]
+        return any(
+            request_id in known
+            for known in (self._recving_metadata, self._reqs_to_send, self._reqs_to_process)
+        )
 
     def _do_send_reg_notif(self, req_id: str, reg_data: dict[str, Any]) -> None:
         with self._writes:
@@ -259,7 +286,7 @@ class PushWorker(NixlPushConnectorWorker):
         # A heartbeat for no request: what connects the two lazily does so now.
         for agent in list(self._remote_agents[engine_id].values()):
             try:
-                self.nixl_wrapper.send_notif(agent, notif_msg=b"HB:")
+                self.nixl_wrapper.send_notif(agent, notif_msg=HEARTBEAT)
             except Exception as error:  # noqa: BLE001 - NIXL has errors of its own
                 log.warning("an engine does not answer", engine=engine_id, error=str(error))
                 self._failed(engine_id)

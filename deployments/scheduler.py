@@ -28,6 +28,8 @@ from deployments.worker_extension import GENERATED
 
 SCHEDULER = "deployments.scheduler.make_scheduler"
 
+MOST_BETWEEN_LOOKS_S = 0.25
+
 Batchmates = dict[str, list[str]]
 """Tenants that shared a batch with a request, by its id; those not named before."""
 
@@ -81,6 +83,7 @@ class TidegateScheduler(Scheduler):
         self.counts = Counts()
         self.handoff_lapsed: Callable[[Request], None] = lambda request: None
         self._handoff_timeout_s = policy.handoff_timeout_s
+        self._looked_at = 0.0
         self._most_asides = policy.set_aside
         self._tenure = Tenure(policy.hold_s)
         self._watch = BatchWatch(policy.zone, self.rules)
@@ -184,25 +187,29 @@ class TidegateScheduler(Scheduler):
         yield from self.running
         yield from self.kv_holding_waiting
 
+    @property
+    def keeps_for_others(self) -> bool:
+        """Whether there are blocks that another engine may still read or write; on any thread."""
+        return len(self.requests) > sum(self.get_request_counts())
+
     def _kept(self) -> list[Request]:
         """Requests that have ended, but whose blocks another engine may still read or write."""
-        if len(self.requests) == sum(self.get_request_counts()):
+        if not self.keeps_for_others:
             return []
         return [each for each in self.requests.values() if each.is_finished()]
 
     def _end_waiting_in_vain(self, now: float) -> None:
         """Ends requests whose KV cache does not come over."""
         vain = []
+        # What an engine computes for seconds on end says nothing of the transfers meanwhile.
+        passed, self._looked_at = min(now - self._looked_at, MOST_BETWEEN_LOOKS_S), now
         for request in self.kv_holding_waiting:
             if request.status != RequestStatus.WAITING_FOR_REMOTE_KVS:
                 continue
             claim = claim_of(request)
-            if claim.waits_since is None:
-                claim.waits_since = now
-            elif (
-                now - claim.waits_since > self._handoff_timeout_s
-                and request.request_id not in self.finished_recving_kv_req_ids
-            ):
+            claim.waited_s = 0.0 if claim.waited_s is None else claim.waited_s + passed
+            came = request.request_id in self.finished_recving_kv_req_ids
+            if claim.waited_s > self._handoff_timeout_s and not came:
                 vain.append(request)
         if vain:
             self.counts.handoffs_lapsed += len(vain)
@@ -232,7 +239,7 @@ class TidegateScheduler(Scheduler):
             if not count or request.num_preemptions:
                 continue
             total, present = request.num_tokens, new.num_computed_tokens
-            if claim_of(request).waits_since is not None and present:
+            if claim_of(request).waited_s is not None and present:
                 # All of it came; the last token is computed for what follows it.
                 self.counts.transferred += total
             else:

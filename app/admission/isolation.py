@@ -55,7 +55,7 @@ class Claim:
         resumed: output that it came with, which another engine has generated.
         generated: output so far, without that.
         set_aside: how often it has made room for another.
-        waits_since: when it began to wait for its KV cache to come over; None: it does not.
+        waited_s: seconds that it has waited for its KV cache to come over; None: it has not to.
         batchmates: tenants of all batches it was in, its own included.
     """
 
@@ -69,7 +69,7 @@ class Claim:
     resumed: int = 0
     generated: int = 0
     set_aside: int = 0
-    waits_since: float | None = None
+    waited_s: float | None = None
     batchmates: set[str] = field(default_factory=set)
     _unreported: list[str] = field(default_factory=list)
     _seen: frozenset[str] = frozenset()

@@ -127,6 +127,7 @@ class Engine:
         assert self.process.stdin is not None
         if self.process.poll() is None:
             self.signal(signal.SIGCONT)
+        with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
         try:
             self.process.wait(20)

@@ -70,7 +70,7 @@ def prompt(length: int, seed: int = 1) -> list[int]:
 
 async def test_answers_are_equal(engines: dict[Role, Engine], pair: Pair) -> None:
     before = engines[Role.DECODE].ask()
-    prompts = [prompt(length, seed) for seed, length in enumerate((1, 31, 32, 33, 500, 1500))]
+    prompts = [prompt(length, seed) for seed, length in enumerate((2, 31, 32, 33, 500, 1500))]
     handed = [await pair.hand_over(each) for each in prompts]
     answers = [await answer.whole() for answer in handed]
     between = engines[Role.DECODE].ask()

@@ -1,0 +1,5 @@
+"""``python -m benchmarks.disaggregated``."""
+
+from benchmarks.disaggregated.cli import app
+
+app(prog_name="python -m benchmarks.disaggregated")
