@@ -1,6 +1,7 @@
 """Many streaming clients at once."""
 
 import asyncio
+import contextlib
 import json
 import threading
 from collections.abc import Mapping
@@ -74,7 +75,8 @@ class Streams:
 
     def leave(self) -> None:
         """Closes the connection of every client that is still reading."""
-        self._loop.call_soon_threadsafe(self._gone.set)
+        with contextlib.suppress(RuntimeError):  # all have their answers
+            self._loop.call_soon_threadsafe(self._gone.set)
 
     def join(self, timeout_s: float) -> None:
         """Waits until every client has its answer.

@@ -98,7 +98,7 @@ def test_short_prompts_are_decoded_where_they_stand(halves: Fleet) -> None:
 
 def test_prefill_dies_under_load(halves: Fleet) -> None:
     """Before, during and after the transfers of a burst of long prompts."""
-    prompts = [f"{LONG} Part {number}." for number in range(8)]
+    prompts = [f"Part {number}. {LONG}" for number in range(8)]
     expected = [where_it_stands(halves, prompt) for prompt in prompts]
     [replica] = halves.replicas(PREFILL)
     body = {"model": MODEL, "max_tokens": 24, "temperature": 0}
@@ -107,8 +107,9 @@ def test_prefill_dies_under_load(halves: Fleet) -> None:
             stack.enter_context(Streams(halves, 1, body | {"prompt": prompt}, path="completions"))
             for prompt in prompts
         ]
-        time.sleep(1.0)
+        time.sleep(0.3)
         os.kill(replica["pid"], signal.SIGKILL)
+        until(lambda: not halves.whole(), 20, every_s=0.05)
         for each in streams:
             each.join(120)
     assert [stream.all[0].text for stream in streams] == expected
@@ -121,9 +122,10 @@ def test_prefill_dies_under_load(halves: Fleet) -> None:
 
 def test_prefill_cannot_be_reached(halves: Fleet) -> None:
     """It holds prompts that it has read, and answers nobody: decode waits, and gives up."""
-    expected = where_it_stands(halves, LONG + " Once more.")
+    prompt = f"Once more: {LONG}"
+    expected = where_it_stands(halves, prompt)
     [replica] = halves.replicas(PREFILL)
-    body = {"model": MODEL, "max_tokens": 24, "temperature": 0, "prompt": LONG + " Once more."}
+    body = {"model": MODEL, "max_tokens": 24, "temperature": 0, "prompt": prompt}
     with Streams(halves, 1, body, path="completions") as streams:
         time.sleep(0.2)
         with stopped(replica["pid"]):
@@ -141,6 +143,7 @@ def test_decode_dies_under_load(halves: Fleet) -> None:
     with Streams(halves, 6, body) as streams:
         until(lambda: all(stream.tokens > 20 for stream in streams.all), 60, every_s=0.02)
         os.kill(replica["pid"], signal.SIGKILL)
+        until(lambda: not halves.whole(), 20, every_s=0.05)
         streams.join(200)
     assert all(stream.whole for stream in streams.all), streams.all
     assert {stream.text for stream in streams.all} == {calm}
