@@ -1,5 +1,6 @@
 """Replicas that die before the first token, drain or are not there."""
 
+import asyncio
 import json
 import threading
 import time
@@ -9,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from deployments.engine_host import EngineHost
 from tests.engine.stack import Gateway, Stack
 
 CHAT = "/v1/chat/completions"
@@ -151,3 +153,23 @@ def test_ready_when_every_pool_has_its_replicas(stack: Stack, gateway: Gateway) 
         answer = gateway.http.get("/readyz")
         assert answer.status_code == 503
         assert answer.json()["status"] == "starting"
+
+
+def test_a_silent_replica_counts_as_lost(stack: Stack) -> None:
+    gateway = stack.gateway({"routing": {"silence_s": 3}}, replicas={"small-a"})
+    host, links = stack.replicas["small-a"].host, gateway.service.fleet.links._links
+    stack.until(lambda: gateway.connected() == {"small-a"})
+    heard = links["small-a"].connection
+    time.sleep(3.5)
+    assert links["small-a"].connection is heard
+    assert host._reporter is not None
+    stack.call(host._reporter.cancel)
+    try:
+        stack.until(lambda: links["small-a"].connection not in {None, heard}, 10)
+    finally:
+        stack.run(resume_reports(host))
+    stack.members(gateway, set())
+
+
+async def resume_reports(host: EngineHost) -> None:
+    host._reporter = asyncio.get_running_loop().create_task(host._report_forever())
