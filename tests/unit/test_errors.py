@@ -63,6 +63,7 @@ def test_codes_are_the_published_ones() -> None:
         "ledger_unavailable": 503,
         "store_unavailable": 503,
         "replica_unreachable": 503,
+        "handoff_failed": 503,
         "internal_error": 500,
         "zone_mismatch": 500,
         "isolation_violated": 500,
