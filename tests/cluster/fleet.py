@@ -19,7 +19,7 @@ import yaml
 from openai import OpenAI
 from ray import serve
 from ray._private.authentication_test_utils import reset_auth_token_state
-from ray.serve.context import _get_global_client
+from ray.serve.context import _get_global_client, _set_global_client
 from ray.serve.handle import DeploymentHandle
 
 from app.security.secrets import ADMIN_KEY_VARIABLE
@@ -141,6 +141,8 @@ class Fleet:
         self.openai.close()
         if ray.is_initialized():
             ray.shutdown()
+        # Serve keeps the client of one cluster, and would ask this one for the next one's replicas.
+        _set_global_client(None)
         self._authenticate({})
         for process, end in ((self._serve, self._interrupt), (self._nodes, self._close)):
             if process is not None:
