@@ -1,8 +1,8 @@
 """The fleet as one engine: vLLM's front end, with every replica of the fleet behind it.
 
 `generate` is the one way to a token, for each HTTP route and for the Python handle. It knows the
-exact length of the prompt, so it is where a request gets its zone, its size class and its replica,
-and where it is sent again if that replica dies before its first token.
+exact length of the prompt, so it is where a request gets its zone and its size class. The replicas
+that it then goes to, one after the other if need be, are the carrier's to find.
 """
 
 from collections.abc import AsyncGenerator

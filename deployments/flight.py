@@ -61,11 +61,6 @@ class Flight:
         """Output tokens that have come."""
         return len(self.output_ids)
 
-    @property
-    def prompt_tokens(self) -> int:
-        """Tokens of its prompt."""
-        return len(self.request.prompt_token_ids or ())
-
     def next_wire_id(self) -> str:
         """A new id for the next attempt.
 
