@@ -68,6 +68,10 @@ bench-guards: install-dev ## measure what guards cost, find and miss
 bench-disaggregated: install-dev ## measure hand-offs, long prompts, migration, a surge
 	@for what in handoff interference migration drill; do $(BIN)/python -m benchmarks.disaggregated $$what $(ARGS); done
 
+.PHONY: bench-weights
+bench-weights: install-dev ## measure signing, loading, fetching, standby, recycling
+	@exec $(BIN)/python -m benchmarks.weights $(ARGS)
+
 .PHONY: install
 install: ## bring .venv to the lock file of PROFILE
 	@PYTHON='$(PYTHON)' scripts/install.sh '$(PROFILE)'

@@ -36,13 +36,16 @@
     │   ├── LedgerUnavailable     503  ledger_unavailable
     │   ├── StoreUnavailable      503  store_unavailable
     │   ├── ReplicaUnreachable    503  replica_unreachable
-    │   └── HandoffFailed         503  handoff_failed
+    │   ├── HandoffFailed         503  handoff_failed
+    │   └── WeightsUnavailable    503  weights_unavailable
     └── Failed                    (a group: never raised itself)
         ├── InternalError         500  internal_error
         ├── ZoneMismatch          500  zone_mismatch
         ├── IsolationViolated     500  isolation_violated
         ├── EngineLost            502  engine_lost
         ├── RequestTimeout        504  request_timeout
+        ├── WeightsRefused        500  weights_refused
+        ├── LoadingAnomaly        500  loading_anomaly
         └── ConfigError           500  config_invalid
 
 ``code`` is what clients may rely on: it never changes once it has been released. Errors cross
@@ -427,6 +430,12 @@ class HandoffFailed(Unavailable):
     code = "handoff_failed"
 
 
+class WeightsUnavailable(Unavailable):
+    """A model's files cannot be fetched from where they are kept."""
+
+    code = "weights_unavailable"
+
+
 class Failed(TidegateError):
     """Something on our side broke."""
 
@@ -464,6 +473,39 @@ class RequestTimeout(Failed):
 
     status = 504
     code = "request_timeout"
+
+
+class WeightsRefused(Failed):
+    """A model's files are not what somebody who is trusted has signed; nothing of them is loaded.
+
+    Args:
+        message: What was found, in which file, and the way out.
+        reason: Which rule refuses it, one of `app.weights.refusal.Reason`.
+    """
+
+    code = "weights_refused"
+    # Not known where the error was rebuilt from its parts by another process.
+    reason: str = ""
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class LoadingAnomaly(Failed):
+    """A model's start took far longer, or far more memory, than its starts do.
+
+    Args:
+        message: What was measured, against what.
+        stage: The stage of the start.
+    """
+
+    code = "loading_anomaly"
+    stage: str = ""
+
+    def __init__(self, message: str, stage: str = "") -> None:
+        super().__init__(message)
+        self.stage = stage
 
 
 class ConfigIssue(NamedTuple):

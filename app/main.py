@@ -9,6 +9,7 @@ from app.config import Keys, parse_config
 from deployments.classifier import classifier_application
 from deployments.engine import engine_application
 from deployments.gateway import gateway_application
+from deployments.keeper import keeper_application
 from deployments.ledger import ledger_application
 
 
@@ -20,10 +21,10 @@ def build(args: dict[str, Any]) -> serve.Application:
     """
     config = parse_config(args)
     # Actors may run in another directory than this process.
-    config = config.model_copy(update={"store": config.store.absolute(Path.cwd())})
-    engines = {
-        deployed.name: engine_application(config, deployed) for deployed in config.deployments()
-    }
+    here = Path.cwd()
+    config = config.model_copy(
+        update={"store": config.store.absolute(here), "weights": config.weights.absolute(here)}
+    )
     classifier = (
         classifier_application(config.classifier, tuple(config.zones))
         if config.classifier.enabled
@@ -32,4 +33,9 @@ def build(args: dict[str, Any]) -> serve.Application:
     # Without keys nobody's use is limited, so there is nothing to keep.
     shards = config.ledger.shards if config.access.keys is Keys.REQUIRED else 0
     ledgers = [ledger_application(config, shard) for shard in range(shards)]
-    return gateway_application(config, engines, classifier, ledgers)
+    keeper = keeper_application(config, ledgers)
+    engines = {
+        deployed.name: engine_application(config, deployed, keeper)
+        for deployed in config.deployments()
+    }
+    return gateway_application(config, engines, keeper, classifier, ledgers)

@@ -1,6 +1,6 @@
 """vLLM's engine arguments, from a model's and a pool's configuration."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vllm.config import KVTransferConfig, VllmConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
@@ -10,9 +10,13 @@ from app.errors import ConfigError
 from app.placement import engine_executor
 from deployments.isolation import EnginePolicy
 from deployments.kv_group import GROUP_KEY, HOST_KEY, RECEIVE_KEY, kv_group, new_engine_id
+from deployments.loader import LOAD_FORMAT, loader_config
 from deployments.pipeline_worker import RANKED_CPU_WORKER
 from deployments.scheduler import SCHEDULER
 from deployments.worker_extension import WORKER_EXTENSION
+
+if TYPE_CHECKING:
+    from app.weights.prepare import Prepared
 
 CONNECTOR_MODULE = "deployments.kv_connector"
 RECEIVE_MARGIN_S = 2.0
@@ -25,6 +29,7 @@ def engine_args(
     fairness: FairnessConfig,
     role: Role = Role.WHOLE,
     host: str = "127.0.0.1",
+    prepared: "Prepared | None" = None,
 ) -> AsyncEngineArgs:
     """The arguments of one engine of a pool.
 
@@ -35,12 +40,13 @@ def engine_args(
         fairness: the order in which requests are started.
         role: what the engine does of a request.
         host: the address of this node that engines of the pool's other side reach.
+        prepared: the model as it was verified; without it, vLLM loads whatever `source` names.
     """
     engine = pool.engine
     policy = EnginePolicy.of(pool, role, zone, fairness)
     executor = engine_executor(engine, pool.resources)
     args: dict[str, Any] = {
-        **_model_args(model),
+        **_model_args(model, prepared),
         "max_model_len": engine.max_model_len,
         "dtype": engine.dtype,
         "max_num_seqs": engine.max_num_seqs,
@@ -59,6 +65,11 @@ def engine_args(
     args["scheduler_cls"] = SCHEDULER
     args["additional_config"] = policy.written(args.get("additional_config", {}))
     args["worker_extension_cls"] = WORKER_EXTENSION
+    if prepared is not None:
+        args["load_format"] = LOAD_FORMAT
+        args["model_loader_extra_config"] = loader_config(prepared)
+    if sleeps(pool):
+        args["enable_sleep_mode"] = True
     if role is not Role.WHOLE:
         args["kv_transfer_config"] = _kv_transfer(pool, role, host)
     if not policy.rules.prefix_cache:
@@ -74,6 +85,16 @@ def engine_args(
     if pool.resources.device is Device.CPU and engine.world_size > 1:
         args["worker_cls"] = RANKED_CPU_WORKER
     return AsyncEngineArgs(**args)
+
+
+def sleeps(pool: PoolConfig) -> bool:
+    """Whether a pool's engines give their GPUs' memory back while they are on standby.
+
+    Args:
+        pool: the pool's configuration, of the side that the engine is on.
+    """
+    standby = any(market.standby_replicas for market in pool.markets.values())
+    return standby and pool.resources.device is not Device.CPU
 
 
 def _kv_transfer(pool: PoolConfig, role: Role, host: str) -> KVTransferConfig:
@@ -126,25 +147,31 @@ def check_sides(config: VllmConfig, pool: PoolConfig) -> None:
         raise ConfigError([(path, message)])
 
 
-def front_end_args(model: ModelConfig, longest: int) -> AsyncEngineArgs:
+def front_end_args(
+    model: ModelConfig, longest: int, prepared: "Prepared | None" = None
+) -> AsyncEngineArgs:
     """The arguments a gateway renders and detokenises with.
 
     Args:
         model: the model's configuration.
         longest: the longest sequence that any pool serves, in tokens.
+        prepared: the model as it was verified; its weights are not needed.
     """
-    args = _model_args(model) | {"max_model_len": longest, "disable_log_stats": True}
+    args = _model_args(model, prepared) | {"max_model_len": longest, "disable_log_stats": True}
     if model.reasoning_parser is not None:
         args["reasoning_parser"] = model.reasoning_parser
     return AsyncEngineArgs(**args)
 
 
-def _model_args(model: ModelConfig) -> dict[str, Any]:
+def _model_args(model: ModelConfig, prepared: "Prepared | None") -> dict[str, Any]:
     args: dict[str, Any] = {
         "model": model.source,
         "served_model_name": [model.name],
         "trust_remote_code": False,
     }
+    if prepared is not None:
+        # The tokenizer as well: `model.tokenizer` would name one that nobody has signed.
+        return args | {"model": str(prepared.folder), "tokenizer": str(prepared.folder)}
     if model.revision is not None:
         args["revision"] = model.revision
     if model.tokenizer is not None:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -25,7 +26,7 @@ from app.errors import (
     TidegateError,
     ZoneMismatch,
 )
-from deployments.engine_core import EngineThread
+from deployments.engine_core import EngineThread, StreamedEngineCore
 from deployments.isolation import EnginePolicy
 from deployments.kv_group import check_transfer, kv_group
 from deployments.kv_warmth import Warmth, own_peer
@@ -39,12 +40,14 @@ from deployments.messages import (
     Submission,
     encode,
 )
+from deployments.own_requests import OWN_CLIENT, OwnRequests
 from deployments.scheduler import Batchmates, TidegateScheduler
 from deployments.wire import Connection, Endpoint, Kind, StreamServer
 
 REPORT_INTERVAL_S = 1.0
 DRAIN_POLL_S = 0.05
 LEAST_WEIGHT, MOST_WEIGHT = 1e-3, 1e3
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -67,6 +70,10 @@ class EngineHost:
         vllm_config: the engine's configuration, made by `engine_args`.
         zone: the zone this engine belongs to.
         on_violation: called with the zone named by a request that was refused for it.
+        standby: whether it begins on standby: it takes no requests until `resume`.
+
+    Attributes:
+        endpoint: where its stream listens, once it has started.
 
     Raises:
         IsolationViolated: the configuration was made for another zone.
@@ -77,6 +84,8 @@ class EngineHost:
         vllm_config: VllmConfig,
         zone: str,
         on_violation: Callable[[str], None] = lambda zone: None,
+        *,
+        standby: bool = False,
     ) -> None:
         policy = EnginePolicy.read(vllm_config)
         if policy.zone != zone:
@@ -105,6 +114,7 @@ class EngineHost:
         self._encoder = MsgpackEncoder()
         self._decoder = MsgpackDecoder(EngineCoreRequest)
         self._draining = False
+        self._standby = standby
         self._leaves_at: float | None = None
         self._death: BaseException | None = None
         self._reporter: asyncio.Task[None] | None = None
@@ -120,14 +130,15 @@ class EngineHost:
             BaseException: whatever kept the engine from loading.
         """
         self._core = await self._loop.run_in_executor(None, self._thread.start)
+        self._own = OwnRequests(self._core, self._zone)
         if self._role is not Role.WHOLE:
             self._peer = own_peer(self._config, self._core)
             self.scheduler.handoff_lapsed = self._handoff_lapsed
             self._warmth = Warmth(self._config, self._core, self._tell_warm)
             self._warmth.start()
-        endpoint = await self._server.start(host)
+        self.endpoint = await self._server.start(host)
         self._reporter = self._loop.create_task(self._report_forever())
-        return endpoint
+        return self.endpoint
 
     @property
     def live_requests(self) -> int:
@@ -171,12 +182,34 @@ class EngineHost:
         usage = self._core.scheduler.get_kv_cache_usage()
         return Load(foreign, waiting, running, usage, *self._rates)
 
+    async def infer(self, token_ids: list[int], max_tokens: int = 1) -> list[int]:
+        """What the engine generates after a prompt of our own, see `OwnRequests.infer`."""
+        return await self._own.infer(token_ids, max_tokens)
+
+    async def call(self, work: Callable[[StreamedEngineCore], T]) -> T:
+        """Has something done on the engine's thread, between two steps, and waits for it."""
+        return await asyncio.wrap_future(self._core.call(work))
+
+    async def set_aside(self, timeout_s: float) -> bool:
+        """Goes on standby: as `drain`, but `resume` brings it back."""
+        self._standby = True
+        self._tell_standby()
+        return await self._emptied(timeout_s)
+
+    def resume(self) -> None:
+        """Takes requests again after standby."""
+        self._standby, self._leaves_at = False, None
+        self._tell_standby()
+
     async def drain(self, timeout_s: float) -> bool:
         """Takes no new requests and waits for those it has; True if none is left.
 
         Gateways are told at once, so that they move elsewhere what would not end in time.
         """
         self._draining = True
+        return await self._emptied(timeout_s)
+
+    async def _emptied(self, timeout_s: float) -> bool:
         self._leaves_at = deadline = self._loop.time() + timeout_s
         for connection in self._clients.values():
             connection.send(Kind.LEAVING, [encode(Leaving(timeout_s))])
@@ -199,6 +232,10 @@ class EngineHost:
         await self._server.close()
         await self._loop.run_in_executor(None, self._thread.stop, timeout_s)
 
+    def _tell_standby(self) -> None:
+        for connection in self._clients.values():
+            connection.send(Kind.STANDBY, [encode(self._standby)])
+
     # From the wire, on the loop.
 
     def _connected(self, connection: Connection) -> None:
@@ -208,6 +245,8 @@ class EngineHost:
         if self._peer is not None and self._warmth is not None:
             connection.send(Kind.PEER, [encode(self._peer)])
             connection.send(Kind.WARM, [encode(self._warmth.warm)])
+        if self._standby:
+            connection.send(Kind.STANDBY, [encode(True)])
         if self._leaves_at is not None:
             left = max(0.0, self._leaves_at - self._loop.time())
             connection.send(Kind.LEAVING, [encode(Leaving(left))])
@@ -246,8 +285,9 @@ class EngineHost:
         except TidegateError as error:
             self._refuse(connection, request.request_id, error.code, error.message)
             return
-        if self._death is not None or self._draining:
-            self._refuse(connection, request.request_id, NoCapacity.code, "the engine is leaving")
+        if self._death is not None or self._draining or self._standby:
+            why = "the engine is on standby" if self._standby else "the engine is leaving"
+            self._refuse(connection, request.request_id, NoCapacity.code, why)
             return
         if request.request_id in self._live:
             self._refuse(
@@ -319,6 +359,9 @@ class EngineHost:
     def _emit(self, client: int, outputs: EngineCoreOutputs, batchmates: Batchmates) -> None:
         if not outputs.outputs:
             return
+        if client == OWN_CLIENT:
+            self._loop.call_soon_threadsafe(self._own.take, outputs.outputs)
+            return
         with self._lock:
             if batchmates:
                 known = self._batchmates.setdefault(client, {})
@@ -351,6 +394,8 @@ class EngineHost:
             self._refuse(connection, request_id, HandoffFailed.code, message)
 
     def _hang_up(self) -> None:
+        if self._death is not None:
+            self._own.fail(self._death)
         # Gateways learn of the death from the stream's end, long before a health check would say.
         if isinstance(self._death, IsolationViolated):
             self._alarm(Alert(self._zone, self._death.code, str(self._death), fatal=True))

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import structlog
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
@@ -23,6 +24,9 @@ from deployments.membership import Members, subscribe
 
 NAME = "gateway"
 METRICS_INTERVAL_S = 5.0
+KEEPER_INTERVAL_S = 1.0
+
+log = structlog.get_logger(__name__)
 
 
 class Gateway:
@@ -31,6 +35,7 @@ class Gateway:
     Args:
         config: the fleet's configuration.
         engines: handles of the engine deployments, by deployment name.
+        keeper: handle of the keeper, to be told what waits for a replica.
         classifier: handle of the classifier; None where it is switched off.
         ledgers: handles of the ledger's shards, in their order; none where keys are off.
     """
@@ -39,6 +44,7 @@ class Gateway:
         self,
         config: FleetConfig,
         engines: Mapping[str, DeploymentHandle],
+        keeper: DeploymentHandle,
         classifier: DeploymentHandle | None,
         ledgers: Sequence[DeploymentHandle],
     ) -> None:
@@ -52,7 +58,11 @@ class Gateway:
         self._service = GatewayService(config, self._admission, names_requests=False)
         await self._service.start()
         self._metrics = GatewayMetrics()
-        self._reporter = self._loop.create_task(self._report_forever())
+        self._id = serve.get_replica_context().replica_id.unique_id
+        self._tasks = [
+            self._loop.create_task(self._report_forever()),
+            self._loop.create_task(self._tell_keeper_forever(keeper)),
+        ]
         for deployed in config.deployments():
             self._subscribe(engines[deployed.name], partial(self._service.set_engines, deployed))
         if classifier is not None:
@@ -141,11 +151,29 @@ class Gateway:
             fleet = service.fleet
             self._metrics.publish(fleet.usage.take(), service.api.desk.open_requests)
             self._metrics.publish_moves(fleet.carrier.moves, fleet.handoffs.statistics())
+            self._metrics.publish_cold_starts(fleet.placing.waiting.cold_starts)
+
+    async def _tell_keeper_forever(self, keeper: DeploymentHandle) -> None:
+        """Tells what waits for a replica, and learns how far those are that start."""
+        told = False
+        while True:
+            await asyncio.sleep(KEEPER_INTERVAL_S)
+            demand = self._service.fleet.placing.waiting.demand
+            ready = self._service.readiness()[0]
+            if ready and not demand and not told:
+                continue
+            try:
+                answer = keeper.waiting.remote(self._id, demand)
+                self._service.starting = await asyncio.wait_for(answer, 5 * KEEPER_INTERVAL_S)
+                told = bool(demand) or not ready
+            except Exception as error:  # noqa: BLE001 - Ray raises what it likes; it is asked again
+                log.warning("the keeper did not answer", error=type(error).__name__)
 
     async def __del__(self) -> None:
-        reporter = getattr(self, "_reporter", None)
-        if reporter is not None:
-            reporter.cancel()
+        tasks = getattr(self, "_tasks", None)
+        if tasks is not None:
+            for task in tasks:
+                task.cancel()
             self._service.fleet.close()
             await self._admission.close()
 
@@ -153,6 +181,7 @@ class Gateway:
 def gateway_application(
     config: FleetConfig,
     engines: Mapping[str, serve.Application],
+    keeper: serve.Application,
     classifier: serve.Application | None,
     ledgers: Sequence[serve.Application],
 ) -> serve.Application:
@@ -169,4 +198,4 @@ def gateway_application(
             "runtime_env": {"env_vars": front_end_environment()},
         },
     )
-    return deployment.bind(config, dict(engines), classifier, list(ledgers))
+    return deployment.bind(config, dict(engines), keeper, classifier, list(ledgers))

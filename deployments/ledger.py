@@ -39,6 +39,28 @@ class Ledger:
         """Raises once the ledger has died or was shut out, so that Serve replaces the replica."""
         self._shard.check()
 
+    # What the keeper asks for, see `LedgerModels`.
+
+    async def recall_starts(self, model: str, hardware: str) -> list[dict[str, Any]]:
+        """The stages of a model's last starts on some hardware, oldest first."""
+        return await self._shard.models.recall_starts(model, hardware)
+
+    async def remember_starts(self, rows: list[dict[str, Any]]) -> None:
+        """Stores stages of a start."""
+        await self._shard.models.remember_starts(rows)
+
+    async def model_versions(self) -> dict[str, int]:
+        """The highest signed version of each model that was ever loaded."""
+        return await self._shard.models.model_versions()
+
+    async def raise_version(self, model: str, version: int) -> int:
+        """Stores that a version was loaded."""
+        return await self._shard.models.raise_version(model, version)
+
+    async def security_event(self, kind: str, detail: dict[str, str | int | float | bool]) -> None:
+        """Adds an event of kind `model` or `replica` to the audit log."""
+        await self._shard.models.security_event(kind, detail)
+
     async def __del__(self) -> None:
         shard = getattr(self, "_shard", None)
         if shard is not None:

@@ -34,6 +34,7 @@ from app.store.versions import Version, current
 from deployments.ledger_clock import LedgerClock
 from deployments.ledger_commit import LedgerCommit
 from deployments.ledger_messages import CALL, ENCODER, TICK, Call, Failure, Result
+from deployments.ledger_models import LedgerModels
 from deployments.ledger_registrar import Registrar
 from deployments.ledger_retention import DEAD_KEYS_S, EVERY_S, retain
 from deployments.wire import Connection, Endpoint, Kind, StreamServer
@@ -86,6 +87,7 @@ class LedgerShard:
         self._epoch = 0
         self._commit: LedgerCommit
         self._administration: Administration
+        self.models = LedgerModels(self._database, self._record, self._clock)
 
     @property
     def admin_key_file(self) -> str | None:
@@ -166,6 +168,9 @@ class LedgerShard:
 
     async def _append_audit(self, conn: AsyncConnection, events: Sequence[AuditEvent]) -> None:
         await self._commit.append_audit(conn, events, self._clock())
+
+    async def _record(self, events: Sequence[AuditEvent], now: float) -> None:
+        await self._commit.record(events, now)
 
     def _event(self, what: str, **detail: int) -> AuditEvent:
         return AuditEvent(

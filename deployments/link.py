@@ -27,6 +27,7 @@ class Link:
         flights: requests that are on it, by their ids on the wire.
         load: what it last reported.
         member: whether Serve counts it as running.
+        standby: whether it is on standby and takes no requests.
         leaves_at: when it will stop, in monotonic seconds; None while it does not drain.
         peer: where it takes part in transfers of KV caches; None where it does not.
         warm: engine ids that it has shaken hands with.
@@ -41,6 +42,7 @@ class Link:
     flights: dict[str, Flight] = field(default_factory=dict)
     load: Load | None = None
     member: bool = True
+    standby: bool = False
     leaves_at: float | None = None
     peer: KvPeer | None = None
     warm: frozenset[str] = frozenset()
@@ -59,7 +61,8 @@ class Link:
     @property
     def takes_requests(self) -> bool:
         """Whether it can be sent to."""
-        return self.member and self.connection is not None and self.leaves_at is None
+        open_ = self.connection is not None and not self.standby
+        return self.member and open_ and self.leaves_at is None
 
     def warm_with(self, other: "Link") -> bool:
         """Whether a KV cache can go over to or from another replica without a handshake."""

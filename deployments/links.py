@@ -211,7 +211,7 @@ class Links:
 
     def _lost(self, link: Link) -> None:
         link.connection = None
-        link.peer, link.warm, link.leaves_at = None, frozenset(), None
+        link.peer, link.warm, link.leaves_at, link.standby = None, frozenset(), None, False
         flights, link.flights = link.flights, {}
         now = time.monotonic()
         for wire_id in flights:
@@ -288,7 +288,12 @@ class Links:
             for wire_id, tenants in _SHARED_BATCH.decode(buffers[0]).tenants.items():
                 if (flight := link.flights.get(wire_id)) is not None:
                     flight.batch_tenants.update(tenants)
-        elif kind is Kind.PEER:
+        else:
+            self._about_itself(link, kind, buffers)
+
+    def _about_itself(self, link: Link, kind: Kind, buffers: list[memoryview]) -> None:
+        """What a replica says of itself rather than of a request."""
+        if kind is Kind.PEER:
             self._peer(link, _PEER.decode(buffers[0]))
         elif kind is Kind.WARM:
             self._warmed(link, _IDS.decode(buffers[0]))
@@ -296,6 +301,11 @@ class Links:
             link.leaves_at = time.monotonic() + _LEAVING.decode(buffers[0]).deadline_s
             self._publish(link.deployed)
             self.on_leaving(link)
+        elif kind is Kind.STANDBY:
+            link.standby = _FLAG.decode(buffers[0])
+            if not link.standby:
+                link.leaves_at = None
+            self._publish(link.deployed)
         elif kind is Kind.SECURITY:
             alert = _ALERT.decode(buffers[0])
             log.error("breach of isolation", replica=link.replica_id, code=alert.code)
@@ -390,3 +400,4 @@ _ALERT = msgspec.msgpack.Decoder(Alert)
 _PEER = msgspec.msgpack.Decoder(KvPeer)
 _LEAVING = msgspec.msgpack.Decoder(Leaving)
 _IDS = msgspec.msgpack.Decoder(list[str])
+_FLAG = msgspec.msgpack.Decoder(bool)

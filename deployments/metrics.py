@@ -30,6 +30,9 @@ class GatewayMetrics:
         self._threshold = Gauge(
             "tidegate_handoff_threshold", "Prompt tokens from which on it is handed over", ("pool",)
         )
+        self._cold_starts = Counter(
+            "tidegate_cold_start_waits", "Requests that waited for a replica to start", ("pool",)
+        )
         self._told: dict[tuple[str, str], float] = {}
 
     def publish_moves(
@@ -47,6 +50,11 @@ class GatewayMetrics:
             self._threshold.set(record["threshold"], {"pool": pool})
             for name, counter in self._handoffs.items():
                 self._raise(counter, (name, pool), record[name], {"pool": pool})
+
+    def publish_cold_starts(self, waits: Mapping[str, int]) -> None:
+        """Adds the requests that had to wait for a start; all so far, by pool."""
+        for pool, total in waits.items():
+            self._raise(self._cold_starts, ("cold start", pool), total, {"pool": pool})
 
     def _raise(
         self, counter: Counter, key: tuple[str, str], total: float, tags: dict[str, str]

@@ -8,6 +8,7 @@ from app.config import FleetConfig, PoolConfig
 from app.errors import NoCapacity
 from app.routing.router import Route, Router
 from deployments.job import Admitted
+from deployments.waiting import Waiting
 
 
 class Placing:
@@ -16,6 +17,9 @@ class Placing:
     Args:
         config: the fleet's configuration.
         router: the routing core.
+
+    Attributes:
+        waiting: the requests that wait.
     """
 
     def __init__(self, config: FleetConfig, router: Router) -> None:
@@ -23,6 +27,7 @@ class Placing:
         self._capacity_wait_s = config.routing.capacity_wait_s
         self._router = router
         self._changed = asyncio.Event()
+        self.waiting = Waiting(config, router)
 
     def pool(self, name: str) -> PoolConfig:
         """The configuration of a pool."""
@@ -44,28 +49,41 @@ class Placing:
         Raises:
             NoCapacity: nothing became available in time; the message says why.
         """
+        try:
+            return self._try(request, failed)
+        except NoCapacity as error:
+            with self.waiting.one(request, time.monotonic()):
+                return await self._wait(request, deadline, failed, error)
+
+    async def _wait(
+        self, request: Admitted, deadline: float, failed: set[str], error: NoCapacity
+    ) -> Route:
         loop = asyncio.get_running_loop()
         until = min(deadline, loop.time() + self._capacity_wait_s)
         while True:
+            pause = min(until - loop.time(), error.retry_after_s or 1.0)
+            if pause <= 0:
+                raise error
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._changed.wait()
+                # Only now: a replica that leaves goes on refusing until Serve has removed it.
+                failed.clear()
             try:
-                return self._router.route(
-                    request.model,
-                    request.zone,
-                    request.size_class,
-                    request.need_tokens,
-                    time.monotonic(),
-                    frozenset(failed),
-                    isolated=request.isolated,
-                )
-            except NoCapacity as error:
-                pause = min(until - loop.time(), error.retry_after_s or 1.0)
-                if pause <= 0:
-                    raise
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(pause):
-                        await self._changed.wait()
-                    # Only now: a replica that leaves goes on refusing until Serve has removed it.
-                    failed.clear()
+                return self._try(request, failed)
+            except NoCapacity as again:
+                error = again
+
+    def _try(self, request: Admitted, failed: set[str]) -> Route:
+        return self._router.route(
+            request.model,
+            request.zone,
+            request.size_class,
+            request.need_tokens,
+            time.monotonic(),
+            frozenset(failed),
+            isolated=request.isolated,
+        )
 
     def decode(self, pool: str, failed: set[str], prefer: frozenset[str]) -> Route | None:
         """The replica of a disaggregated pool to decode on, see `Router.decode_route`."""

@@ -23,6 +23,7 @@ from app.guards import personal
 from app.security.identity import Identity
 from app.security.paths import authorise
 from app.security.tiers import tier_of
+from app.weights.prepare import prepare
 from deployments.admission import Admission
 from deployments.classifying import ClassifierClient
 from deployments.engine_args import front_end_args
@@ -38,6 +39,9 @@ class GatewayService:
         config: the fleet's configuration.
         admission: who may use how much.
         names_requests: see `HttpApi`.
+
+    Attributes:
+        starting: what replicas that are not there yet are doing, as the keeper last said.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class GatewayService:
             ClassifierClient(config.classifier) if config.classifier.enabled else None
         )
         self._engines: dict[str, FleetEngine] = {}
+        self.starting: list[dict[str, Any]] = []
         self._openai = OpenAIFrontend({})
         self.fleet = Fleet(config, admission)
         self.api = HttpApi(self, config.gateway, names_requests=names_requests)
@@ -66,7 +71,13 @@ class GatewayService:
 
     async def _front_end(self, model: ModelConfig) -> ModelFrontend:
         pools = (pool for pool in self._config.pools if pool.model == model.name)
-        args = front_end_args(model, max(pool.engine.max_model_len for pool in pools))
+        prepared = None
+        if not model.unverified:
+            # A gateway reads what prompts are made with; the weights are the engines' business.
+            weights = self._config.weights
+            prepared = await asyncio.to_thread(prepare, model, weights, with_weights=False)
+        longest = max(pool.engine.max_model_len for pool in pools)
+        args = front_end_args(model, longest, prepared)
         engine = FleetEngine(
             model.name,
             args.create_engine_config(),
@@ -147,6 +158,8 @@ class GatewayService:
             "ledger": "ready" if ledger else "starting",
             "classifier": "ready" if classifier else "starting",
             "pools": [asdict(state) for state in states],
+            # What replicas that are not there yet are doing.
+            "starting": [] if ready else self.starting,
         }
 
     # For the Python handle.
@@ -202,5 +215,6 @@ class GatewayService:
             "in_flight": self.fleet.links.in_flight,
             "handoffs": self.fleet.handoffs.statistics(),
             "moves": dict(self.fleet.carrier.moves),
+            "cold_start_waits": dict(self.fleet.placing.waiting.cold_starts),
             **self.readiness()[1],
         }

@@ -140,7 +140,7 @@ def _readiness(address: tuple[str, int]) -> tuple[bool, dict[str, Any]]:
 
 def _progress(state: dict[str, Any], fleet: FleetConfig, elapsed: float) -> Table:
     table = Table(title=f"{elapsed:.0f} s", title_justify="left")
-    for column in ("pool", "zone", "size classes", "market", "ready"):
+    for column in ("pool", "zone", "size classes", "market", "ready", "starting"):
         table.add_column(column)
     ready = {(p["pool"], p["market"]): p["ready"] for p in state.get("pools", [])}
     for deployed in fleet.deployments():
@@ -154,8 +154,20 @@ def _progress(state: dict[str, Any], fleet: FleetConfig, elapsed: float) -> Tabl
             ", ".join(pool.size_classes),
             market.value,
             f"[{colour}]{count} of {wanted}[/{colour}]",
+            ", ".join(
+                _stage(start)
+                for start in state.get("starting", [])
+                if start["deployment"] == deployed.name
+            ),
         )
     return table
+
+
+def _stage(start: dict[str, Any]) -> str:
+    """What a replica that starts is doing, such as `weights 40%`."""
+    stage = str(start["stage"]).replace("_", " ")
+    total = start.get("total", 0)
+    return f"{stage} {100 * start['done'] // total}%" if total else stage
 
 
 def _announce(address: tuple[str, int], fleet: FleetConfig) -> None:

@@ -49,6 +49,7 @@ class Kind(IntEnum):
     PEERS = 18
     WARM = 19
     LEAVING = 20
+    STANDBY = 21
     JUDGE = 30
     VERDICT = 31
     TICK = 40

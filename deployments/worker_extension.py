@@ -3,14 +3,21 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import psutil
+import torch
 from vllm.distributed.kv_transfer import get_kv_transfer_group
 
+from deployments import loader
+from deployments.fingerprint import fingerprint
 from deployments.messages import KvPeer
 
 WORKER_EXTENSION = "deployments.worker_extension.WorkerExtension"
 GENERATED = "tidegate_generated"
 """Key in a request's `extra_args` under which a runner finds how many of its prompt's last tokens
 are output."""
+
+# vLLM imports this module in every rank before it loads the model.
+loader.register()
 
 
 class WorkerExtension:
@@ -32,6 +39,36 @@ class WorkerExtension:
                 tensor.zero_()
                 erased += tensor.numel() * tensor.element_size()
         return erased
+
+    def loading_record(self) -> dict[str, Any]:
+        """What loading the weights took here; empty where they were not verified.
+
+        Returns:
+            See `verifying_loader.loading_record`.
+        """
+        from deployments.verifying_loader import loading_record
+
+        return loading_record()
+
+    def weights_fingerprint(self) -> str:
+        """What the rank's weights are, to be compared with what they are later.
+
+        The engine must be awake: weights of one that sleeps are not in the device's memory.
+        """
+        return fingerprint(self.model_runner.get_model())
+
+    def memory_use(self) -> dict[str, int]:
+        """Memory that the rank has, in bytes.
+
+        Returns:
+            `rss`, the process's resident memory; on a GPU also what is `reserved` and what of that
+            is `allocated` there.
+        """
+        use = {"rss": int(psutil.Process().memory_info().rss)}
+        if torch.cuda.is_initialized():
+            use["reserved"] = torch.cuda.memory_reserved()
+            use["allocated"] = torch.cuda.memory_allocated()
+        return use
 
     def warm_kv_peers(self, peers: list[KvPeer]) -> list[str]:
         """Shakes hands with other engines in the background, and forgets all but these.

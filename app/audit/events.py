@@ -23,6 +23,8 @@ class EventKind(StrEnum):
     PERSONAL_DATA_DELETED = "personal_data_deleted"
     RETENTION = "retention"
     LEDGER = "ledger"
+    MODEL = "model"
+    REPLICA = "replica"
 
 
 class AuditEvent(msgspec.Struct, frozen=True, array_like=True):

@@ -4,9 +4,9 @@ This package owns what may be configured, what is refused, and how a refusal rea
 the file, the offending value, the limit and the way out. It must not act on any of it: where a
 replica is placed follows in ``app.placement``, what is built from it in ``app.main``.
 
-``types`` holds the scalars, ``engines``, ``disaggregated``, ``pools``, ``service``, ``tenancy`` and
-``fleet`` the models, ``checks`` the rules that span fields, ``explain`` turns pydantic's findings
-into ours, ``load`` reads files.
+``types`` holds the scalars, ``engines``, ``disaggregated``, ``pools``, ``service``, ``tenancy``,
+``weights`` and ``fleet`` the models, ``checks`` the rules that span fields, ``explain`` turns
+pydantic's findings into ours, ``load`` reads files.
 """
 
 from app.config.disaggregated import DisaggregatedConfig, SideConfig
@@ -44,12 +44,24 @@ from app.config.tenancy import (
     WhenLedgerAway,
 )
 from app.config.types import Device, Executor, Isolation, Market, OnUnavailable, Role, ZoneName
+from app.config.weights import (
+    Anomalies,
+    AnomalyConfig,
+    RecyclingConfig,
+    S3Config,
+    ScalingConfig,
+    TierBounds,
+    TrustedKey,
+    WeightsConfig,
+)
 from app.routing.size_class import SizeClass
 
 __all__ = [
     "IMPORT_PATH",
     "MARKET_LABEL",
     "AccessConfig",
+    "Anomalies",
+    "AnomalyConfig",
     "AnswerGuards",
     "AuditConfig",
     "BreakerConfig",
@@ -82,13 +94,19 @@ __all__ = [
     "PriceConfig",
     "PricesConfig",
     "PromptGuards",
+    "RecyclingConfig",
     "ResourceConfig",
     "Role",
     "RoutingConfig",
+    "S3Config",
+    "ScalingConfig",
     "Scheduling",
     "SideConfig",
     "SizeClass",
     "StoreConfig",
+    "TierBounds",
+    "TrustedKey",
+    "WeightsConfig",
     "WhenLedgerAway",
     "ZoneConfig",
     "ZoneName",

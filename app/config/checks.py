@@ -12,6 +12,7 @@ from app.config.explain import did_you_mean
 from app.config.pool_checks import check_pool
 from app.config.tenancy import GuardAction, WhenLedgerAway
 from app.config.types import Isolation, Role
+from app.config.weights_checks import check_weights
 from app.errors import ConfigError, ConfigIssue
 from app.routing.size_class import SizeClass
 from app.security.algorithms import check_algorithms, check_location
@@ -38,6 +39,7 @@ def check(fleet: "FleetConfig") -> list[ConfigIssue]:
         *_store(fleet),
         *_prices(fleet),
         *_guards(fleet),
+        *check_weights(fleet),
     ]
     for index, pool in enumerate(fleet.pools):
         model = next((model for model in fleet.models if model.name == pool.model), None)

@@ -64,12 +64,19 @@ class EngineConfig(Section):
 
 
 class MarketConfig(Section):
-    """How many replicas a pool has in one market, and on which nodes."""
+    """How many replicas a pool has in one market, and on which nodes.
+
+    In a pool with a `tier`, what is not set here follows from it.
+    """
 
     min_replicas: CountOrZero = 1
-    """Replicas that are always there."""
+    """Replicas that are always ready and take traffic."""
     max_replicas: Count = 1
-    """Most replicas that scaling may start."""
+    """Most replicas that scaling may start, those on standby among them."""
+    standby_replicas: CountOrZero = 0
+    """Replicas kept on standby beyond those that take traffic: started, verified and warm, woken in
+    seconds. On a GPU they sleep, with their weights in host memory; on a CPU they are parked, which
+    saves no memory."""
     label_selector: dict[Text, str] | None = None
     """Labels that a node must have. By default `ray.io/market-type` with the market's name; none
     where on-demand is the pool's only market."""

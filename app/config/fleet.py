@@ -26,6 +26,8 @@ from app.config.tenancy import (
 )
 from app.config.types import (
     Count,
+    CountOrZero,
+    Flag,
     Isolation,
     Market,
     ModelName,
@@ -34,6 +36,7 @@ from app.config.types import (
     Text,
     ZoneName,
 )
+from app.config.weights import RecyclingConfig, ScalingConfig, WeightsConfig
 from app.errors import ConfigError, UnknownModel, UnknownZone
 from app.routing.route_table import prefill_group
 from app.routing.size_class import SizeClass
@@ -45,7 +48,8 @@ class ModelConfig(Section):
     name: ModelName
     """What clients write in `model`."""
     source: Text
-    """Directory of the checkpoint, or its id on the hub."""
+    """Directory of the checkpoint or `s3://BUCKET/PREFIX`; where it is `unverified`, also its id on
+    the hub."""
     max_model_len: Count
     """Context of the model, in tokens; no pool can go beyond it."""
     revision: Text | None = None
@@ -58,6 +62,10 @@ class ModelConfig(Section):
     """vLLM's parser of the model's tool calls, such as `hermes`; without one, tools are refused."""
     reasoning_parser: Text | None = None
     """vLLM's parser of the model's reasoning."""
+    least_version: CountOrZero = 0
+    """Signed versions below this are refused. So are those below what was loaded before."""
+    unverified: Flag = False
+    """Loads the model whoever has made it. Refused in zones of maximum isolation."""
 
 
 class ZoneConfig(Section):
@@ -115,6 +123,9 @@ class FleetConfig(Section):
     fairness: FairnessConfig = FairnessConfig()
     guards: GuardsConfig = GuardsConfig()
     audit: AuditConfig = AuditConfig()
+    weights: WeightsConfig = WeightsConfig()
+    scaling: ScalingConfig = ScalingConfig()
+    recycling: RecyclingConfig = RecyclingConfig()
 
     @field_validator("size_classes_required")
     @classmethod

@@ -54,6 +54,9 @@ _OURS = {
     "master_port": "placement follows from TP, PP and `resources`",
     "device_ids": "placement follows from TP, PP and `resources`",
     "skip_tokenizer_init": "the gateway needs the tokenizer",
+    "trust_remote_code": "code that comes with a model is never run",
+    "code_revision": "code that comes with a model is never run",
+    "enable_sleep_mode": "standby replicas sleep where the device can",
     "runner": "pools generate text",
     "convert": "pools generate text",
 }
@@ -210,6 +213,14 @@ def _markets(at: At, pool: PoolConfig) -> Iterator[ConfigIssue]:
                 f"{here}.min_replicas",
                 f"{config.min_replicas} is above `max_replicas` ({config.max_replicas}): lower it "
                 f"to {config.max_replicas}, or raise `max_replicas`",
+            )
+        elif config.min_replicas + config.standby_replicas > config.max_replicas:
+            room = config.max_replicas - config.min_replicas
+            yield ConfigIssue(
+                f"{here}.standby_replicas",
+                f"{config.standby_replicas} leave no room beside {config.min_replicas} that take "
+                f"traffic (`max_replicas` is {config.max_replicas}): lower it to {room}, or raise "
+                "`max_replicas`",
             )
         for key, value in (config.label_selector or {}).items():
             if not _LABEL_KEY.fullmatch(key):

@@ -1,9 +1,11 @@
 """Pools: engines of one model, one zone and some size classes, with one engine configuration."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from app.admission.tier import Tier
 from app.config.disaggregated import DisaggregatedConfig
 from app.config.engines import EngineConfig, MarketConfig, ResourceConfig
 from app.config.types import (
@@ -17,8 +19,15 @@ from app.config.types import (
     Section,
     ZoneName,
 )
+from app.config.weights import TierBounds
 from app.routing.size_class import SizeClass
 
+TIERS = {
+    Tier.CRITICAL: TierBounds(least=10, most=20, standby=4),
+    Tier.STANDARD: TierBounds(least=5, most=15, standby=2),
+    Tier.BATCH: TierBounds(least=2, most=8, standby=0),
+}
+"""What a pool's tier stands for, before it is scaled."""
 MARKET_LABEL = "ray.io/market-type"
 """The node label that tells spot from on-demand; Ray's own name for it."""
 
@@ -33,7 +42,38 @@ def _saturation(data: dict[str, Any]) -> int:
 
 
 def _default_markets(data: dict[str, Any]) -> dict[Market, MarketConfig]:
-    return {} if data["disaggregated"] is not None else {Market.ON_DEMAND: MarketConfig()}
+    if data["disaggregated"] is not None:
+        return {}
+    return {Market.ON_DEMAND: MarketConfig(**_bounds(data, Market.ON_DEMAND))}
+
+
+def _bounds(data: Mapping[str, Any], market: Market) -> dict[str, int]:
+    """What a pool's tier says of one of its markets.
+
+    What is always ready is on-demand, since spot nodes go when they please; a pool that has spot
+    nodes alone has to have it there.
+    """
+    tier = data.get("tier")
+    if tier is None:
+        return {}
+    bounds = TIERS[tier].scaled(data.get("tier_scale", 1.0))
+    if market is Market.SPOT:
+        most = max(1, bounds.most - bounds.least)
+        return {"min_replicas": 0, "max_replicas": most, "standby_replicas": 0}
+    return {
+        "min_replicas": bounds.least,
+        "max_replicas": bounds.most,
+        "standby_replicas": bounds.standby,
+    }
+
+
+def _merged(bounds: Mapping[str, int], own: Mapping[str, Any]) -> dict[str, Any]:
+    """A market's own numbers before those of the tier, whose standby is cut to what fits."""
+    merged = {**bounds, **own}
+    least, most = merged["min_replicas"], merged["max_replicas"]
+    if "standby_replicas" not in own and isinstance(least, int) and isinstance(most, int):
+        merged["standby_replicas"] = max(0, min(bounds["standby_replicas"], most - least))
+    return merged
 
 
 class PoolConfig(Section):
@@ -51,6 +91,12 @@ class PoolConfig(Section):
     """Settings of the engines."""
     disaggregated: DisaggregatedConfig | None = None
     """Has prompts computed by other engines than answers. By default one engine does both."""
+    tier: Tier | None = None
+    """How much of the pool is always ready, on standby or started on demand, where its markets do
+    not say: 10 to 20 replicas for `critical`, 5 to 15 for `standard`, 2 to 8 for `batch`. Without a
+    tier a market has one replica."""
+    tier_scale: Annotated[float, Field(strict=True, gt=0, le=100)] = 1.0
+    """What the numbers of the tier are multiplied by."""
     markets: dict[Market, MarketConfig] = Field(default_factory=_default_markets)
     """Where the replicas run, a deployment for each market; by default one replica on-demand. In a
     disaggregated pool either side has its own."""
@@ -79,6 +125,29 @@ class PoolConfig(Section):
         if twice:
             raise ValueError(f"lists {', '.join(sorted(twice))} more than once")
         return tuple(sorted(value, key=lambda size_class: size_class.limit))
+
+    @field_validator("tier")
+    @classmethod
+    def _of_one_kind(cls, value: Tier | None, info: ValidationInfo) -> Tier | None:
+        if value is not None and info.data.get("disaggregated") is not None:
+            raise ValueError(
+                "cannot size a disaggregated pool, whose sides differ: leave it out, and set the "
+                "replicas in `disaggregated.prefill.markets` and `disaggregated.decode.markets`"
+            )
+        return value
+
+    @field_validator("markets", mode="before")
+    @classmethod
+    def _by_tier(cls, value: Any, info: ValidationInfo) -> Any:
+        if not isinstance(value, Mapping) or info.data.get("tier") is None:
+            return value
+        alone = len(value) == 1
+        return {
+            name: _merged(_bounds(info.data, Market.ON_DEMAND if alone else Market(name)), entry)
+            if isinstance(entry, Mapping) and name in list(Market)
+            else entry
+            for name, entry in value.items()
+        }
 
     @field_validator("markets")
     @classmethod

@@ -190,3 +190,24 @@ checkpoints = Table(
     # Where retention has cut: everything up to and including this sequence is gone on purpose.
     Column("pruned", Boolean, nullable=False, default=False),
 )
+
+# How long each stage of a model's starts took, to hold the next start against.
+starts = Table(
+    "starts",
+    metadata,
+    Column("model", String(128), primary_key=True),
+    Column("hardware", String(128), primary_key=True),
+    Column("stage", String(32), primary_key=True),
+    Column("at", Double, primary_key=True),
+    Column("seconds", Double, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("memory", BigInteger, nullable=False),
+)
+
+# The highest signed version of each model that was ever loaded.
+model_versions = Table(
+    "model_versions",
+    metadata,
+    Column("model", String(128), primary_key=True),
+    Column("version", BigInteger, nullable=False),
+)

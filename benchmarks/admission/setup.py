@@ -39,6 +39,7 @@ def configure(folder: Path, url: str | None = None, **sections: Any) -> tuple[Fl
     }
     args: dict[str, Any] = {
         "models": [{"name": "demo", "source": "models/demo", "max_model_len": 2048}],
+        "weights": {"keys": [{"id": "demo", "public_key": "models/demo.pub"}]},
         "size_classes_required": ["small", "medium"],
         "zones": {ZONE: {"isolation": "medium"}},
         "default_zone": ZONE,

@@ -57,6 +57,7 @@ class Fleet:
     url: str = ""
     http: httpx.Client = field(init=False)
     openai: OpenAI = field(init=False)
+    _handles: dict[str, DeploymentHandle] = field(default_factory=dict)
     _before: dict[int, str] = field(default_factory=dict)
     _nodes: subprocess.Popen[str] | None = None
     _serve: subprocess.Popen[bytes] | None = None
@@ -139,6 +140,10 @@ class Fleet:
         """Ends the service as Ctrl-C does, then the nodes; returns what then still ran."""
         self.http.close()
         self.openai.close()
+        for handle in self._handles.values():
+            # They would go on telling the controller what they have to do.
+            handle.shutdown()
+        self._handles.clear()
         if ray.is_initialized():
             ray.shutdown()
         # Serve keeps the client of one cluster, and would ask this one for the next one's replicas.
@@ -198,7 +203,16 @@ class Fleet:
 
     def handle(self) -> DeploymentHandle:
         """The application's Python handle."""
-        return serve.get_app_handle(APP)
+        return self._kept(APP, serve.get_app_handle)
+
+    def deployment(self, name: str) -> DeploymentHandle:
+        """The handle of one deployment."""
+        return self._kept(name, lambda name: serve.get_deployment_handle(name, APP))
+
+    def _kept(self, name: str, make: Callable[[str], DeploymentHandle]) -> DeploymentHandle:
+        if name not in self._handles:
+            self._handles[name] = make(name)
+        return self._handles[name]
 
     # What Serve and the engines know.
 
@@ -213,8 +227,8 @@ class Fleet:
 
     def engine_status(self, deployment: str) -> dict[str, Any]:
         """The status of a deployment's only replica."""
-        handle = serve.get_deployment_handle(deployment, APP)
-        status: dict[str, Any] = handle.status.remote().result(timeout_s=20)
+        answer = self.deployment(deployment).status.remote()
+        status: dict[str, Any] = answer.result(timeout_s=20)
         return status
 
     def details(self) -> dict[str, Any]:

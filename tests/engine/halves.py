@@ -36,6 +36,7 @@ OFFER = {
 }
 ARGS: dict[str, Any] = {
     "models": [{"name": "demo", "source": "models/demo", "max_model_len": 32768}],
+    "weights": {"keys": [{"id": "demo", "public_key": "models/demo.pub"}]},
     "zones": {"public": {"isolation": "medium"}, "private": {"isolation": "high"}},
     "default_zone": "public",
     "access": {"keys": "off"},

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from app.config import FleetConfig, parse_config
+from app.config import FleetConfig
 from app.security.secrets import ADMIN_KEY_FILE
 from deployments.admission import Admission, open_admission
 from deployments.ledger_client import LedgerClient
@@ -18,7 +18,15 @@ from deployments.ledger_shard import LedgerShard
 from deployments.membership import Members
 from deployments.service import GatewayService
 from deployments.wire import Endpoint
-from tests.engine.stack import ARGS, LOCALHOST, REPLICAS, Gateway, Stack, until_disconnected
+from tests.engine.stack import (
+    ARGS,
+    LOCALHOST,
+    REPLICAS,
+    Gateway,
+    Stack,
+    configured,
+    until_disconnected,
+)
 
 
 @dataclass(slots=True)
@@ -118,7 +126,7 @@ def keyed(
     args["access"] = {"keys": "required"}
     args["store"] = {"url": f"sqlite:///{folder}/store.db", "data_dir": str(folder)}
     args |= changes or {}
-    config = parse_config(args)
+    config = configured(args)
     shard = stack.call(lambda: LedgerShard(config, 0))
     fleet = Keyed(stack, config, shard, stack.run(shard.start(LOCALHOST)))
     try:

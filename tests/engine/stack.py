@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self, TypeVar
 from unittest import mock
 
@@ -61,6 +62,7 @@ ARGS: dict[str, Any] = {
             "tool_call_parser": "hermes",
         }
     ],
+    "weights": {"keys": [{"id": "demo", "public_key": "models/demo.pub"}]},
     "zones": {"public": {"isolation": "medium"}, "private": {"isolation": "high"}},
     "default_zone": "public",
     "access": {"keys": "off"},
@@ -101,6 +103,12 @@ REPLICAS = {"small-a": "public-small", "small-b": "public-small", "large": "publ
     "private": "private"
 }
 """Each engine of the stack and its pool."""
+
+
+def configured(args: Mapping[str, Any]) -> FleetConfig:
+    """A configuration whose key ring has been read, as `app.main.build` does it."""
+    config = parse_config(args)
+    return config.model_copy(update={"weights": config.weights.absolute(Path.cwd())})
 
 
 class RecordingHost(EngineHost):
@@ -272,7 +280,7 @@ class Stack:
         args = deepcopy(ARGS)
         for section, values in (changes or {}).items():
             args[section] = args.get(section, {}) | values
-        gateway = self.run(self._gateway(parse_config(args)))
+        gateway = self.run(self._gateway(configured(args)))
         self.gateways.append(gateway)
         self.members(gateway, set(REPLICAS) if replicas is None else replicas)
         return gateway

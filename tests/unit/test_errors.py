@@ -64,11 +64,14 @@ def test_codes_are_the_published_ones() -> None:
         "store_unavailable": 503,
         "replica_unreachable": 503,
         "handoff_failed": 503,
+        "weights_unavailable": 503,
         "internal_error": 500,
         "zone_mismatch": 500,
         "isolation_violated": 500,
         "engine_lost": 502,
         "request_timeout": 504,
+        "weights_refused": 500,
+        "loading_anomaly": 500,
         "config_invalid": 500,
     }
 

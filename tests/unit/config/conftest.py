@@ -14,6 +14,7 @@ Issues = dict[str, str]
 
 _ARGS: Args = {
     "models": [{"name": "demo", "source": "models/demo", "max_model_len": 32768}],
+    "weights": {"keys": [{"id": "demo", "public_key": "models/demo.pub"}]},
     "zones": {"public": {"isolation": "medium"}, "private": {"isolation": "high"}},
     "default_zone": "public",
     "pools": [

@@ -36,6 +36,7 @@ def fleet_args(store_url: str, data_dir: Path, **sections: Any) -> dict[str, Any
 
     return {
         "models": [{"name": "demo", "source": "models/demo", "max_model_len": 2048}],
+        "weights": {"keys": [{"id": "demo", "public_key": "models/demo.pub"}]},
         "size_classes_required": ["small", "medium"],
         "zones": {
             "public": {"isolation": "medium", "when_ledger_away": "serve"},

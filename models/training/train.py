@@ -14,7 +14,7 @@ last steps on longer sequences), then write the directory. A checkpoint is kept 
 and a run that was stopped goes on from it when it is started again with the same options.
 
 Examples:
-    python train.py --data data --out .                   # the full run
+    python train.py --data data --out ../demo             # the full run
     python train.py --data data --out quick --steps 200   # a quick one
 """
 
@@ -54,7 +54,7 @@ TAGS = [
 ]
 PAD, BOS, EOS, IM_START, IM_END = range(5)
 VOCAB = 4096
-TEMPLATE = Path(__file__).with_name("chat_template.jinja")
+TEMPLATE = Path(__file__).parents[1] / "demo" / "chat_template.jinja"
 
 
 @dataclass

@@ -1,0 +1,86 @@
+"""What the keeper knows: demand of several gateways, starts under way, plans of all deployments."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from app.config import FleetConfig, parse_config
+from autoscaling.warm_pool import Order, Phase, Report
+from deployments.keeping import Keeping, pool_settings
+
+SMALL = "public-small--on-demand"
+
+
+def fleet(**market: Any) -> FleetConfig:
+    args = yaml.safe_load(Path("serve_config.yaml").read_text())["applications"][0]["args"]
+    args["pools"][0]["markets"] = {"on-demand": {"min_replicas": 0, "max_replicas": 3} | market}
+    return parse_config(args)
+
+
+def report(replica: str, phase: Phase, age_s: float = 5.0) -> Report:
+    return Report(replica, phase, age_s=age_s, fragmentation=0.0, outstanding_tokens=0.0)
+
+
+def test_every_deployment_has_a_plan() -> None:
+    config = fleet()
+    plans = Keeping(config).plans(0.0)
+    assert plans.keys() == {each.name for each in config.deployments()}
+    assert plans["private--on-demand"].replicas == 1
+    assert plans[SMALL].replicas == 0
+
+
+def test_settings_follow_the_configuration() -> None:
+    config = fleet(standby_replicas=1)
+    deployed = next(each for each in config.deployments() if each.name == SMALL)
+    settings = pool_settings(config, deployed)
+    assert (settings.least, settings.most, settings.standby) == (0, 3, 1)
+    assert settings.tokens_per_replica == deployed.pool.max_outstanding_tokens
+    assert settings.recycle is not None
+    assert settings.recycle.age_s == config.recycling.age_s
+
+
+def test_what_waits_at_any_gateway_starts_a_replica() -> None:
+    keeping = Keeping(fleet())
+    keeping.plans(0.0)
+    keeping.waiting("a", {}, 20.0)
+    keeping.waiting("b", {SMALL: (300.0, 1)}, 20.0)
+    assert keeping.plans(20.5)[SMALL].replicas == 1
+
+
+def test_a_gateway_that_falls_silent_waits_no_more() -> None:
+    keeping = Keeping(fleet())
+    keeping.waiting("gone", {SMALL: (300.0, 1)}, 20.0)
+    for second in range(21, 60):
+        keeping.waiting("there", {}, float(second))
+    assert keeping.pools[SMALL].snapshot(60.0)["waiting_requests"] == 0
+
+
+def test_a_replica_that_is_missing_is_woken() -> None:
+    keeping = Keeping(fleet(min_replicas=1))
+    keeping.plans(0.0)
+    assert keeping.report(SMALL, report("r1", Phase.STANDBY), 10.0) is Order.WAKE
+    assert keeping.report(SMALL, report("r1", Phase.ACTIVE), 11.0) is Order.KEEP
+
+
+def test_starts_are_shown_until_the_replica_reports() -> None:
+    keeping = Keeping(fleet())
+    keeping.starting(SMALL, "r1", "fetch", 10, 100, 1.0)
+    keeping.starting(SMALL, "r1", "weights", 0, 0, 4.0)
+    [start] = keeping.starts(5.0)
+    assert start == {
+        "deployment": SMALL,
+        "replica": "r1",
+        "stage": "weights",
+        "done": 0,
+        "total": 0,
+        "seconds": 4.0,
+    }
+    keeping.report(SMALL, report("r1", Phase.STANDBY), 6.0)
+    assert keeping.starts(6.0) == []
+
+
+def test_starts_that_are_heard_of_no_more_are_forgotten() -> None:
+    keeping = Keeping(fleet())
+    keeping.starting(SMALL, "r1", "weights", 0, 0, 1.0)
+    assert keeping.starts(1000.0) == []
