@@ -70,7 +70,12 @@ bench-disaggregated: install-dev ## measure hand-offs, long prompts, migration, 
 
 .PHONY: bench-weights
 bench-weights: install-dev ## measure signing, loading, fetching, standby, recycling
-	@exec $(BIN)/python -m benchmarks.weights $(ARGS)
+	@work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; to=benchmarks/results/weights; \
+	$(BIN)/python -m benchmarks.weights.speed $$work/speed --out $$to-speed.json; \
+	$(BIN)/python -m benchmarks.weights.loading $$work/loading --out $$to-loading.json; \
+	$(BIN)/python -m benchmarks.weights.fetching --gib 1 --runs 5 --out $$to-fetching.json; \
+	$(BIN)/python -m benchmarks.weights.tampering models/demo --count 1000 --out $$to-tampering.json; \
+	for what in ready recycling report; do $(BIN)/python -m benchmarks.weights.$$what; done
 
 .PHONY: install
 install: ## bring .venv to the lock file of PROFILE

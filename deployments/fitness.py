@@ -5,6 +5,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import structlog
+
 from app.errors import EngineLost
 from deployments.engine_core import StreamedEngineCore
 from deployments.engine_host import EngineHost
@@ -12,7 +14,10 @@ from deployments.engine_host import EngineHost
 PROBE_TOKENS = 4
 PROBE_S = 60.0
 MEASURE_S = 10.0
+ANSWER_S = 2.0
 GPU_SLEEP_LEVEL = 1
+
+log = structlog.get_logger(__name__)
 
 
 class Fitness:
@@ -81,7 +86,11 @@ class Fitness:
         if self._asleep or now - self._measured_at < MEASURE_S:
             return self._fragmentation
         self._measured_at = now
-        use = await self._host.call(_memory)
+        try:
+            use = await asyncio.wait_for(self._host.call(_memory), ANSWER_S)
+        except Exception as error:  # noqa: BLE001 - health is not judged here
+            log.warning("memory not measured", error=type(error).__name__)
+            return self._fragmentation
         if "reserved" in use[0]:
             reserved = sum(rank["reserved"] for rank in use)
             allocated = sum(rank["allocated"] for rank in use)

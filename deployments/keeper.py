@@ -18,7 +18,7 @@ from ray.serve.handle import DeploymentHandle
 from app.config import FleetConfig
 from autoscaling.warm_pool import Order, Report
 from deployments.keeper_metrics import KeeperMetrics
-from deployments.keeping import Keeping
+from deployments.keeping import REFUSED, Keeping
 from deployments.plan_board import Wanted, post
 
 NAME = "keeper"
@@ -100,6 +100,9 @@ class Keeper:
     async def event(self, kind: str, detail: dict[str, str | int | float | bool]) -> None:
         """Has something that concerns security recorded in the audit log."""
         log.warning("event", kind=kind, **detail)
+        if detail.get("what") == REFUSED:
+            who = str(detail["deployment"]), str(detail["replica"])
+            self._keeping.refused(*who, str(detail["reason"]), time.monotonic())
         if self._ledger is not None:
             await self._told(self._ledger.security_event.remote(kind, detail))
 

@@ -9,6 +9,7 @@ from autoscaling.warm_pool import Order, Plan, PoolSettings, RecycleSettings, Re
 
 DEMAND_S = 5.0
 START_S = 60.0
+REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +19,12 @@ class Starting:
     Attributes:
         deployment: the replica's deployment.
         replica: its id.
-        stage: the stage it is in.
+        stage: the stage it is in; `refused` if the model must not be loaded.
         done: how much of the stage is done, in bytes; 0 where that is not known.
         total: how much there is, in bytes; 0 where that is not known.
         began: when the start began, in monotonic seconds.
         heard: when it was last heard of, in monotonic seconds.
+        reason: why the model must not be loaded, see `app.weights.refusal.Reason`.
     """
 
     deployment: str
@@ -32,6 +34,7 @@ class Starting:
     total: int
     began: float
     heard: float
+    reason: str = ""
 
 
 class Keeping:
@@ -72,6 +75,10 @@ class Keeping:
         began = now if known is None else known.began
         self._starts[replica] = Starting(deployment, replica, stage, done, total, began, now)
 
+    def refused(self, deployment: str, replica: str, reason: str, now: float) -> None:
+        """Takes that a replica does not start, because its model must not be loaded."""
+        self._starts[replica] = Starting(deployment, replica, REFUSED, 0, 0, now, now, reason)
+
     def plans(self, now: float) -> dict[str, Plan]:
         """What every deployment should have."""
         self._sum_up(now)
@@ -90,6 +97,7 @@ class Keeping:
                 "done": s.done,
                 "total": s.total,
                 "seconds": round(now - s.began, 1),
+                "reason": s.reason,
             }
             for s in self._starts.values()
         ]

@@ -118,6 +118,9 @@ def _wait_ready(
             live.update(_progress(state, fleet, time.monotonic() - begun))
             if ready:
                 return
+            refused = [s for s in state.get("starting", []) if s["stage"] == "refused"]
+            if refused:
+                _fail(_refusal(refused[0], fleet), LOG_FILE)
             if process.poll() is not None:
                 _fail(f"the service ended with exit code {process.returncode}", LOG_FILE)
             if time.monotonic() - begun > READY_TIMEOUT_S:
@@ -161,6 +164,16 @@ def _progress(state: dict[str, Any], fleet: FleetConfig, elapsed: float) -> Tabl
             ),
         )
     return table
+
+
+def _refusal(start: dict[str, Any], fleet: FleetConfig) -> str:
+    """Why a model is not loaded, and what says more of it."""
+    pool = next(each.pool for each in fleet.deployments() if each.name == start["deployment"])
+    model = fleet.model(pool.model)
+    return (
+        f"model {model.name!r} must not be loaded ({start['reason']}): `tidegate model verify "
+        f"{model.source} --config CONFIG --model {model.name}` says in which file and why"
+    )
 
 
 def _stage(start: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ They open those files by name, several times, long after they were checked. So t
 nobody else writes, whose bytes were hashed before they were written.
 """
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable
@@ -11,8 +12,10 @@ from pathlib import Path
 
 from app.weights import durable
 from app.weights.cache import address, writable
+from app.weights.hashing import open_file
 from app.weights.locks import FileLock
 from app.weights.manifest import Manifest
+from app.weights.safetensors_header import header_bytes
 from app.weights.trees import remove_tree
 
 
@@ -39,7 +42,7 @@ def fill(
         (cache_dir / "locks").mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with FileLock(cache_dir / "locks" / f"config-{name}").exclusive():
-            remove_others(folder, set(manifest.others))
+            remove_others(folder, {*manifest.others, *manifest.weights})
             for file in manifest.others:
                 there = _is_there(folder / file, manifest.files[file])
                 data = read(file) if always or not there else b""
@@ -47,6 +50,38 @@ def fill(
                     (folder / file).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                     durable.write(folder / file, data, mode=0o400)
     return folder
+
+
+def add_headers(cache_dir: Path, manifest: Manifest, folder: Path, weights: Path) -> None:
+    """Put the headers of the weight files, without their data, beside the configuration.
+
+    vLLM finds there which layers are quantized and what else the configuration does not say. They
+    are not verified here: the loader refuses a file whose header is another.
+
+    Args:
+        cache_dir: The node's cache.
+        manifest: What is signed.
+        folder: What `fill` gave.
+        weights: Where the weight files lie, their headers checked.
+
+    Raises:
+        WeightsRefused: A header is too large.
+        WeightsUnavailable: The cache cannot be written.
+        OSError: A weight file cannot be read.
+    """
+    with (
+        writable(cache_dir),
+        FileLock(cache_dir / "locks" / f"config-{folder.name}").exclusive(),
+    ):
+        for name in manifest.weights:
+            with open_file(weights / name) as file:
+                header = header_bytes(file, os.fstat(file.fileno()).st_size)
+            path = folder / name
+            with contextlib.suppress(OSError):
+                if durable.read(path, len(header)) == header:
+                    continue
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            durable.write(path, header, mode=0o400)
 
 
 def _is_there(path: Path, digest: bytes) -> bool:

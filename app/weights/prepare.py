@@ -135,6 +135,7 @@ def prepare(
         if with_weights:
             with readable(lease.folder):
                 contents.check_headers(lease.folder, manifest.weights)
+                config_folder.add_headers(cache_dir, manifest, folder, lease.folder)
         with writable(cache_dir):
             floor.raise_to(model.name, manifest.counted_version)
             if isinstance(place, S3Place):

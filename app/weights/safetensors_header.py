@@ -148,6 +148,21 @@ def read_header(file: BinaryIO, size: int) -> Header:
     return Header.parse(_read(file, length), size)
 
 
+def header_bytes(file: BinaryIO, size: int) -> bytes:
+    """What stands before the first tensor of a file: the header's length, and the header.
+
+    Args:
+        file: The file, at its first byte.
+        size: Bytes of the whole file.
+
+    Raises:
+        WeightsRefused: The header is too large; the reason is `bad_header`.
+        OSError: The file cannot be read.
+    """
+    length = _read(file, LENGTH_BYTES)
+    return length + _read(file, header_length(length, size))
+
+
 def _read(file: BinaryIO, count: int) -> bytes:
     parts = []
     while count and (part := file.read(count)):

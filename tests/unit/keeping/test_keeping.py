@@ -75,6 +75,7 @@ def test_starts_are_shown_until_the_replica_reports() -> None:
         "done": 0,
         "total": 0,
         "seconds": 4.0,
+        "reason": "",
     }
     keeping.report(SMALL, report("r1", Phase.STANDBY), 6.0)
     assert keeping.starts(6.0) == []
@@ -84,3 +85,11 @@ def test_starts_that_are_heard_of_no_more_are_forgotten() -> None:
     keeping = Keeping(fleet())
     keeping.starting(SMALL, "r1", "weights", 0, 0, 1.0)
     assert keeping.starts(1000.0) == []
+
+
+def test_a_model_that_is_refused_is_shown() -> None:
+    keeping = Keeping(fleet())
+    keeping.starting(SMALL, "r1", "weights", 0, 0, 1.0)
+    keeping.refused(SMALL, "r1", "changed_file", 2.0)
+    [start] = keeping.starts(3.0)
+    assert (start["stage"], start["reason"]) == ("refused", "changed_file")

@@ -2,7 +2,6 @@
 
 import http.client
 import itertools
-import logging
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,12 +12,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from app.config.weights import S3Config
 from app.weights.s3 import S3Place
 from app.weights.s3 import client as s3_client
 from app.weights.source import S3Source
+from benchmarks.weights.fetching import serving
 
 PART = 64 * 1024
 PREFIX = "models/tiny"
@@ -64,14 +63,11 @@ class Bucket:
                 self.put(path.relative_to(root).as_posix(), path.read_bytes())
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    # A process of its own: what moto brings along disturbs engines that start in this one later.
+    with serving("moto", Path()) as url:
+        yield url
 
 
 @pytest.fixture

@@ -66,13 +66,23 @@ def files(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
+def only_headers(folder: Path, model: Path) -> None:
+    """What lies beside the configuration has the headers of the weights, and none of their data."""
+    for name in WEIGHTS:
+        whole = (model / name).read_bytes()
+        length = 8 + int.from_bytes(whole[:8], "little")
+        assert (folder / name).read_bytes() == whole[:length]
+        assert length < len(whole)
+
+
 def test_a_model_in_a_directory(local: Node, model: Path) -> None:
     prepared = local.prepare()
     assert (prepared.model, prepared.key_id, prepared.manifest.version) == ("tiny", "release", 3)
     assert prepared.weights == model
     assert prepared.fetched_bytes == 0
     assert prepared.fetch_s >= 0 < prepared.verify_s
-    assert files(prepared.folder) == OTHERS
+    assert files(prepared.folder) == sorted([*OTHERS, *WEIGHTS])
+    only_headers(prepared.folder, model)
     prepared.discard()
     prepared.close()
     assert files(model) == sorted([*WEIGHTS, *OTHERS, SIGNATURE_FILE])
@@ -83,7 +93,8 @@ def test_a_model_in_a_bucket(remote: Node, model: Path) -> None:
     prepared = remote.prepare(progress=lambda *step: steps.append(step))
     assert prepared.weights.parent == remote.cache
     assert files(prepared.weights) == WEIGHTS
-    assert files(prepared.folder) == OTHERS
+    assert files(prepared.folder) == sorted([*OTHERS, *WEIGHTS])
+    only_headers(prepared.folder, model)
     for name in WEIGHTS:
         assert (prepared.weights / name).read_bytes() == (model / name).read_bytes()
     total = sum((model / name).stat().st_size for name in WEIGHTS)
@@ -214,12 +225,15 @@ def test_the_copies_are_what_was_signed_and_nothing_else(node: Node, model: Path
     (folder / "config.json").symlink_to("/etc/hostname")
     (folder / "text" / "chat_template.jinja").chmod(0o600)
     (folder / "text" / "chat_template.jinja").write_text("{{ other }}")
+    (folder / WEIGHTS[0]).chmod(0o600)
+    (folder / WEIGHTS[0]).write_bytes(b"another header")
     (folder / "preprocessor_config.json").write_text("{}")
     (folder / "extra" / "deep").mkdir(parents=True)
     (folder / "extra" / "deep" / "x.json").write_text("{}")
     again = node.prepare()
     assert again.folder == folder
-    assert files(folder) == OTHERS
+    assert files(folder) == sorted([*OTHERS, *WEIGHTS])
+    only_headers(folder, model)
     assert not (folder / "extra").exists()
     for name in OTHERS:
         assert not (folder / name).is_symlink()
