@@ -4,7 +4,7 @@ Serve calls a policy many times a second on its controller's event loop, where n
 a thread of the policy's process reads the plan now and then, and the policy looks at what it read.
 """
 
-import contextlib
+import logging
 import threading
 import time
 from collections.abc import Mapping
@@ -15,6 +15,9 @@ from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
 _NAMESPACE = b"tidegate"
 READ_S = 0.5
 STALE_S = 30.0
+
+# Serve's controller shows what this logger says.
+log = logging.getLogger("ray.serve")
 
 
 class Wanted(msgspec.Struct, frozen=True, array_like=True):
@@ -40,6 +43,9 @@ class Posted(msgspec.Struct, frozen=True):
 
     at: float
     wanted: dict[str, Wanted]
+
+
+_POSTED = msgspec.msgpack.Decoder(Posted)
 
 
 def post(application: str, wanted: Mapping[str, Wanted]) -> None:
@@ -69,12 +75,24 @@ class PlanBoard:
 
     def _follow(self) -> None:
         while True:
-            # The store is away while Ray's head restarts; what was read last goes stale by itself.
-            with contextlib.suppress(Exception):
+            try:
                 data = _internal_kv_get(self._key, namespace=_NAMESPACE)
                 if data is not None:
-                    self._posted = msgspec.msgpack.decode(data, type=Posted)
+                    self._posted = _POSTED.decode(data)
+            except Exception as error:  # noqa: BLE001 - away while Ray's head restarts, for example
+                # What was read last goes stale by itself.
+                log.warning("the plan cannot be read: %r", error)
             time.sleep(READ_S)
+
+
+def board_of(application: str) -> PlanBoard:
+    """The board of an application, one a process."""
+    if application not in _boards:
+        _boards[application] = PlanBoard(application)
+    return _boards[application]
+
+
+_boards: dict[str, PlanBoard] = {}
 
 
 def _key(application: str) -> bytes:

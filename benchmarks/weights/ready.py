@@ -84,7 +84,7 @@ def _sign(root: Path) -> str:
 
 def _with_model(args: Args, here: Path, pem: str, endpoint: str) -> Args:
     changed = dict(args)
-    changed["models"] = [{"name": NAME, "source": f"s3://bucket/{NAME}", "max_model_len": 2048}]
+    changed["models"] = [{"name": NAME, "source": "s3://bucket/model", "max_model_len": 2048}]
     changed["weights"] = {
         "keys": [{"id": "bench", "public_key": pem}],
         "cache_dir": str(here / "cache"),

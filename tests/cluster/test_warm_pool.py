@@ -13,7 +13,7 @@ from tests.cluster.settings import base_config, short_folder
 from tests.cluster.streams import Streams
 
 POOL = "public-small--on-demand"
-AGE_S = 75.0
+AGE_S = 55.0
 RECYCLED_S = 150.0
 
 
@@ -22,12 +22,14 @@ def configuration() -> dict[str, Any]:
     config = base_config()
     args = config["applications"][0]["args"]
     [pool] = [pool for pool in args["pools"] if pool["name"] == "public-small"]
-    pool["markets"] = {"on-demand": {"min_replicas": 1, "max_replicas": 2, "standby_replicas": 1}}
+    pool["markets"] = {"on-demand": {"min_replicas": 1, "max_replicas": 3, "standby_replicas": 1}}
     args["pools"] = [pool]
     args["zones"] = {"public": args["zones"]["public"]}
     args["size_classes_required"] = ["small", "medium"]
     args["classifier"] = {"enabled": False}
     args["guards"] = {}
+    # About 2,000 tokens a replica: the last but one of the tests asks for more than that.
+    args["scaling"] = {"target_load": 0.12, "up_delay_s": 1.0}
     args["recycling"] = {"age_s": AGE_S, "jitter": 0.0, "drain_s": 20.0}
     return config
 
@@ -54,8 +56,7 @@ def pid_of_the_active_one(fleet: Fleet) -> int:
 
 
 def test_one_replica_serves_and_one_stands_by(warm: Fleet) -> None:
-    until(lambda: counts(warm)["standby"] == 1, 90)
-    assert counts(warm)["active"] == 1
+    until(lambda: (counts(warm)["active"], counts(warm)["standby"]) == (1, 1), 90)
     # Whoever asks is served by the one that is active.
     with Streams(warm, 8, warm.chat()) as streams:
         streams.join(60)
@@ -83,16 +84,27 @@ def test_standby_takes_the_place_of_a_replica_that_dies(warm: Fleet) -> None:
     assert took < 15
 
 
+def test_load_starts_what_standby_cannot_take(warm: Fleet) -> None:
+    """What the keeper plans reaches Serve's controller, and that starts a replica."""
+    body = warm.chat("Tell me of the sea.", max_tokens=600, ignore_eos=True)
+    with Streams(warm, 14, body) as streams:
+        until(lambda: warm.details()[POOL]["target_num_replicas"] == 3, 60)
+        streams.join(200)
+    assert all(stream.whole for stream in streams.all), streams.all
+    until(lambda: len(warm.replicas(POOL)) == 3, 120)
+
+
 def test_replicas_are_replaced_and_nobody_notices(warm: Fleet) -> None:
     before = {replica["replica_id"] for replica in warm.replicas(POOL)}
     body = warm.chat("Tell me of the sea.", max_tokens=200, ignore_eos=True)
     calm = warm.post(body).json()["choices"][0]["message"]["content"]
     begun = time.monotonic()
-    while before & {replica["replica_id"] for replica in warm.replicas(POOL)}:
+    while counts(warm)["recycled"] == 0:
         assert time.monotonic() - begun < AGE_S + RECYCLED_S, counts(warm)
         with Streams(warm, 4, body) as streams:
             streams.join(120)
         assert all(stream.whole for stream in streams.all), streams.all
         assert {stream.text for stream in streams.all} == {calm}
-    assert counts(warm)["recycled"] >= 1
+    # One of them has ended, and Serve knows.
+    until(lambda: not before <= {each["replica_id"] for each in warm.replicas(POOL)}, 30)
     warm.settle()
