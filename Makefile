@@ -75,7 +75,7 @@ bench-weights: install-dev ## measure signing, loading, fetching, standby, recyc
 	$(BIN)/python -m benchmarks.weights.loading $$work/loading --out $$to-loading.json; \
 	$(BIN)/python -m benchmarks.weights.fetching --gib 1 --runs 5 --out $$to-fetching.json; \
 	$(BIN)/python -m benchmarks.weights.tampering models/demo --count 1000 --out $$to-tampering.json; \
-	for what in ready recycling report; do $(BIN)/python -m benchmarks.weights.$$what; done
+	for what in ready 'ready --standby' recycling report; do $(BIN)/python -m benchmarks.weights.$$what; done
 
 .PHONY: install
 install: ## bring .venv to the lock file of PROFILE

@@ -85,7 +85,9 @@ def main(
         raise SystemExit(f"not all were replaced within {most:g} s: {final}")
     report = _report(answers, began, calm, first, last) | {
         "taken": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "command": f"python -m benchmarks.weights.recycling --rate {rate:g} --calm {calm:g} --age {age:g}",
+        "command": (
+            f"python -m benchmarks.weights.recycling --rate {rate:g} --calm {calm:g} --age {age:g}"
+        ),
         "replicas": REPLICAS,
         "counts": {name: final[name] for name in ("recycled", "woken", "put_off", "lost")},
     }
