@@ -47,10 +47,13 @@ class Fleet:
     Args:
         config: a Serve configuration.
         folder: for Ray's files; a short path, since sockets lie in it.
+        orderly: whether it is stopped as Ctrl-C does, and leaves nothing behind; that takes most of
+            a minute, and need not be seen of every cluster.
     """
 
     config: dict[str, Any]
     folder: Path
+    orderly: bool = True
     key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     startup: list[Probe] = field(default_factory=list)
     address: str = ""
@@ -150,12 +153,15 @@ class Fleet:
         _set_global_client(None)
         self._authenticate({})
         for process, end in ((self._serve, self._interrupt), (self._nodes, self._close)):
-            if process is not None:
+            if process is not None and self.orderly:
                 with contextlib.suppress(subprocess.TimeoutExpired, ProcessLookupError):
                     end()
                     process.wait(STOP_TIMEOUT_S)
-        left = left_over(self._before, 15)
+        left = left_over(self._before, 15 if self.orderly else 0)
         kill(left)
+        while not self.orderly and left_over(self._before, 0):
+            # What has been started while the others were being killed.
+            kill(left_over(self._before, 0.2))
         if self._nodes is not None and self._nodes.stdout is not None:
             self._nodes.stdout.close()
         for process in (self._serve, self._nodes):
@@ -163,7 +169,7 @@ class Fleet:
                 process.wait(10)
         if self._log is not None:
             self._log.close()
-        return left
+        return left if self.orderly else {}
 
     def _interrupt(self) -> None:
         assert self._serve is not None

@@ -34,7 +34,7 @@ def configuration() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def halves(orphans: None) -> Iterator[Fleet]:
     """One prefill replica of two stages and one decode replica of two ranks."""
-    with short_folder() as folder, Fleet(configuration(), folder) as fleet:
+    with short_folder() as folder, Fleet(configuration(), folder, orderly=False) as fleet:
         yield fleet
 
 

@@ -36,7 +36,7 @@ def configuration() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def warm(orphans: None) -> Iterator[Fleet]:
-    with short_folder() as folder, Fleet(configuration(), folder) as fleet:
+    with short_folder() as folder, Fleet(configuration(), folder, orderly=False) as fleet:
         yield fleet
 
 
