@@ -4,9 +4,9 @@ This package owns what may be configured, what is refused, and how a refusal rea
 the file, the offending value, the limit and the way out. It must not act on any of it: where a
 replica is placed follows in ``app.placement``, what is built from it in ``app.main``.
 
-``types`` holds the scalars, ``engines``, ``disaggregated``, ``pools``, ``service``, ``tenancy``,
-``weights`` and ``fleet`` the models, ``checks`` the rules that span fields, ``explain`` turns
-pydantic's findings into ours, ``load`` reads files.
+``types`` holds the scalars, ``engines``, ``disaggregated``, ``pools``, ``scaling``, ``service``,
+``tenancy``, ``weights`` and ``fleet`` the models, ``checks`` the rules that span fields,
+``explain`` turns pydantic's findings into ours, ``load`` reads files.
 """
 
 from app.config.disaggregated import DisaggregatedConfig, SideConfig
@@ -14,6 +14,17 @@ from app.config.engines import EngineConfig, MarketConfig, ResourceConfig
 from app.config.fleet import Deployed, FleetConfig, ModelConfig, ZoneConfig
 from app.config.load import IMPORT_PATH, config_schema, load_config, parse_config
 from app.config.pools import MARKET_LABEL, PoolConfig
+from app.config.scaling import (
+    CapacityConfig,
+    EventConfig,
+    ForecastConfig,
+    LeadTimeConfig,
+    PriceFeed,
+    ScalingConfig,
+    SiteConfig,
+    SloConfig,
+    SpotConfig,
+)
 from app.config.service import (
     BreakerConfig,
     ClassifierConfig,
@@ -49,7 +60,6 @@ from app.config.weights import (
     AnomalyConfig,
     RecyclingConfig,
     S3Config,
-    ScalingConfig,
     TierBounds,
     TrustedKey,
     WeightsConfig,
@@ -67,16 +77,19 @@ __all__ = [
     "BreakerConfig",
     "BudgetPolicy",
     "BudgetsConfig",
+    "CapacityConfig",
     "ClassifierConfig",
     "Deployed",
     "Device",
     "DisaggregatedConfig",
     "Durability",
     "EngineConfig",
+    "EventConfig",
     "Executor",
     "ExpectedOutputConfig",
     "FairnessConfig",
     "FleetConfig",
+    "ForecastConfig",
     "GatewayConfig",
     "GuardAction",
     "GuardPolicy",
@@ -84,6 +97,7 @@ __all__ = [
     "Isolation",
     "JwtConfig",
     "Keys",
+    "LeadTimeConfig",
     "LedgerConfig",
     "LimitsConfig",
     "Market",
@@ -92,6 +106,7 @@ __all__ = [
     "OnUnavailable",
     "PoolConfig",
     "PriceConfig",
+    "PriceFeed",
     "PricesConfig",
     "PromptGuards",
     "RecyclingConfig",
@@ -102,7 +117,10 @@ __all__ = [
     "ScalingConfig",
     "Scheduling",
     "SideConfig",
+    "SiteConfig",
     "SizeClass",
+    "SloConfig",
+    "SpotConfig",
     "StoreConfig",
     "TierBounds",
     "TrustedKey",

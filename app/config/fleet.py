@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from app.config import checks
 from app.config.pools import PoolConfig
+from app.config.scaling import ScalingConfig
 from app.config.service import (
     ClassifierConfig,
     ExpectedOutputConfig,
@@ -36,7 +37,7 @@ from app.config.types import (
     Text,
     ZoneName,
 )
-from app.config.weights import RecyclingConfig, ScalingConfig, WeightsConfig
+from app.config.weights import RecyclingConfig, WeightsConfig
 from app.errors import ConfigError, UnknownModel, UnknownZone
 from app.routing.route_table import prefill_group
 from app.routing.size_class import SizeClass

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from app.admission.tier import Tier
 from app.config.disaggregated import DisaggregatedConfig
 from app.config.engines import EngineConfig, MarketConfig, ResourceConfig
+from app.config.scaling import CapacityConfig, SloConfig
 from app.config.types import (
     Count,
     Flag,
@@ -109,6 +110,13 @@ class PoolConfig(Section):
     saturated and requests spill to a larger class. By default two full batches of the pool's
     shortest class, one running and one waiting, and never less than `engine.max_model_len`; in a
     disaggregated pool batches are those of `decode`."""
+    slo: SloConfig = SloConfig()
+    """What its requests are promised, and its replicas are sized for."""
+    capacity: CapacityConfig | None = None
+    """What one replica carries within `slo`, as `tidegate profile` measures it; corrected by what
+    is seen. Without it, it is learned from the first busy minutes, and nothing is started ahead of
+    demand until then. In a disaggregated pool `prefill_tokens_per_s` is of a prefill replica,
+    `decode_tokens_per_s` of a decode replica."""
     graceful_shutdown_timeout_s: Seconds = 300.0
     """How long a stopping replica may go on with the requests it has."""
     health_check_period_s: Seconds = 5.0

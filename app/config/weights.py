@@ -141,17 +141,6 @@ class RecyclingConfig(Section):
     """How long a fresh replica is waited for before the replacement is put off."""
 
 
-class ScalingConfig(Section):
-    """How fast the number of replicas follows the load."""
-
-    target_load: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.5
-    """Share of `max_outstanding_tokens` to aim at on each replica."""
-    up_delay_s: Annotated[float, Field(strict=True, ge=0)] = 5.0
-    """Seconds for which more must be wanted before more are started or woken."""
-    down_delay_s: Annotated[float, Field(strict=True, ge=0)] = 600.0
-    """Seconds for which fewer must be wanted before one is put on standby or stopped."""
-
-
 class TierBounds(Section):
     """How much of a pool there is by default, by its tier."""
 
