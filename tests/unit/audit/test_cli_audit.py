@@ -84,7 +84,7 @@ def service() -> Iterator[Service]:
 def run(*arguments: str, service: Service | None = None) -> Result:
     if service is not None:
         arguments = (*arguments, "--url", service.url, "--key", "tg-admin")
-    return runner.invoke(command.app, arguments)
+    return runner.invoke(command.app, arguments, env={"COLUMNS": "200"})
 
 
 def written(path: Path, items: list[Item]) -> str:

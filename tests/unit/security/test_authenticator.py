@@ -63,7 +63,9 @@ async def tokens(tmp_path: Path) -> AsyncIterator[TokenVerifier]:
     await verifier.close()
 
 
-@pytest.mark.parametrize("header", [f"Bearer {KEY}", f"bearer   {KEY}", f" BEARER {KEY}\t"])
+@pytest.mark.parametrize(
+    "header", [f"Bearer {KEY}", f"bearer   {KEY}", f" BEARER {KEY}\t"], ids=range(3)
+)
 def test_a_key_names_its_owner(header: str) -> None:
     identity = KEYS.identify(header, NOW)
     assert (identity.tenant, identity.user, identity.max_zone) == ("acme", "ada", "public")
@@ -71,7 +73,9 @@ def test_a_key_names_its_owner(header: str) -> None:
     assert identity is KEYS.identify(header, NOW)
 
 
-@pytest.mark.parametrize("header", [None, "", " ", "Bearer", "Bearer ", "bearer\t", "Basic", KEY])
+@pytest.mark.parametrize(
+    "header", [None, "", " ", "Bearer", "Bearer ", "bearer\t", "Basic", KEY], ids=range(8)
+)
 def test_without_a_key_nobody_is_known(header: str | None) -> None:
     with pytest.raises(MissingKey, match="Authorization: Bearer KEY") as refused:
         KEYS.identify(header, NOW)
@@ -104,6 +108,7 @@ def test_no_other_scheme_is_taken(scheme: str) -> None:
         "x" * 100_000,
         "a.b.c",
     ],
+    ids=range(15),
 )
 def test_wrong_keys_are_refused(credential: str) -> None:
     with pytest.raises(InvalidKey) as refused:
@@ -156,7 +161,7 @@ def test_a_key_that_was_removed_is_like_any_other_wrong_one() -> None:
         Authenticator(directory).identify(f"Bearer {KEY}", NOW)
 
 
-@pytest.mark.parametrize("key", [ADMIN_KEY, mint()[1], "k" * 512, "a.b.c.d" * 5])
+@pytest.mark.parametrize("key", [ADMIN_KEY, mint()[1], "k" * 512, "a.b.c.d" * 5], ids=range(4))
 async def test_the_admin_key_may_be_any_text(key: str, tokens: TokenVerifier) -> None:
     directory = directory_of(record(KEY), admin_key=key)
     for keys in (Authenticator(directory), Authenticator(directory, tokens)):
