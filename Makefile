@@ -81,6 +81,14 @@ bench-weights: install-dev ## measure signing, loading, fetching, standby, recyc
 	$(BIN)/python -m benchmarks.weights.tampering models/demo --count 1000 --out $$to-tampering.json; \
 	for what in ready 'ready --standby' recycling report; do $(BIN)/python -m benchmarks.weights.$$what; done
 
+.PHONY: bench-forecast
+bench-forecast: install-dev ## measure forecasts on two weeks of real demand
+	@exec $(BIN)/python -m benchmarks.forecast $(ARGS)
+
+.PHONY: bench-foresight
+bench-foresight: install-dev ## measure planning ahead: ticks, a month, a real cluster
+	@for what in tick month drill; do $(BIN)/python -m benchmarks.foresight.$$what $(ARGS); done
+
 .PHONY: install
 install: ## bring .venv to the lock file of PROFILE
 	@PYTHON='$(PYTHON)' scripts/install.sh '$(PROFILE)'

@@ -37,7 +37,8 @@
     │   ├── StoreUnavailable      503  store_unavailable
     │   ├── ReplicaUnreachable    503  replica_unreachable
     │   ├── HandoffFailed         503  handoff_failed
-    │   └── WeightsUnavailable    503  weights_unavailable
+    │   ├── WeightsUnavailable    503  weights_unavailable
+    │   └── ForecasterUnavailable 503  forecaster_unavailable
     └── Failed                    (a group: never raised itself)
         ├── InternalError         500  internal_error
         ├── ZoneMismatch          500  zone_mismatch
@@ -434,6 +435,12 @@ class WeightsUnavailable(Unavailable):
     """A model's files cannot be fetched from where they are kept."""
 
     code = "weights_unavailable"
+
+
+class ForecasterUnavailable(Unavailable):
+    """Nobody can say what is forecast and planned; requests are served as before."""
+
+    code = "forecaster_unavailable"
 
 
 class Failed(TidegateError):

@@ -32,6 +32,8 @@ class Member:
     stopped by others, and no longer counts."""
     fragmented: int = 0
     """Reports in a row in which its memory was too fragmented."""
+    leaves_at: float | None = None
+    """When its node is gone; `inf` where nobody has said when, `None` for a node that stays."""
 
     @property
     def phase(self) -> Phase:
@@ -47,6 +49,11 @@ class Member:
         return now - self.since if self.report.phase is Phase.WAKING else 0.0
 
     @property
+    def doomed(self) -> bool:
+        """Whether its node goes: it is no capacity any more."""
+        return self.leaves_at is not None
+
+    @property
     def rank(self) -> float:
         """Sorts replicas, the newest first."""
         return -self.ready_at
@@ -55,10 +62,11 @@ class Member:
 class Members:
     """The replicas of a pool by name; they are given with the one that was heard of last first."""
 
-    __slots__ = ("_members",)
+    __slots__ = ("_leaves_at", "_members")
 
     def __init__(self) -> None:
         self._members: dict[str, Member] = {}
+        self._leaves_at: dict[str, float] = {}
 
     def __iter__(self) -> Iterator[Member]:
         return reversed(self._members.values())
@@ -82,6 +90,7 @@ class Members:
             # One that drains already was told so before this pool remembers.
             replaced = report.phase is Phase.DRAINING
             member = Member(report, now, now, now - report.age_s, replaced=replaced)
+            member.leaves_at = self._leaves_at.get(report.replica)
             self._members[report.replica] = member
             return member, None
         before = member.report.phase
@@ -91,6 +100,26 @@ class Members:
             member.replaced = False
         member.report, member.heard_at, member.told = report, now, Order.KEEP
         return member, before
+
+    def doom(self, replica: str, leaves_at: float) -> None:
+        """Takes that a replica's node goes; it may be one that has not been heard of yet.
+
+        Args:
+            replica: Its name.
+            leaves_at: Monotonic time in seconds, `inf` where nobody has said when.
+        """
+        self._leaves_at[replica] = leaves_at
+        if replica in self._members:
+            self._members[replica].leaves_at = leaves_at
+
+    def leaves_at(self, replica: str) -> float | None:
+        """When a replica's node is gone, as `Member.leaves_at`; None for one that is not known.
+
+        Args:
+            replica: Its name.
+        """
+        member = self._members.get(replica)
+        return None if member is None else member.leaves_at
 
     def forget(self, silence_s: float, now: float) -> list[Member]:
         """Drops those that have not been heard of for too long.
@@ -105,10 +134,21 @@ class Members:
         gone = [member for member in self if now - member.heard_at >= silence_s]
         for member in gone:
             del self._members[member.report.replica]
+            self._leaves_at.pop(member.report.replica, None)
         return gone
 
+    def doomed(self, *phases: Phase) -> list[Member]:
+        """Those on nodes that go, in one of some phases; all of them if none is given.
+
+        Args:
+            phases: The phases.
+        """
+        return [
+            member for member in self if member.doomed and (not phases or member.phase in phases)
+        ]
+
     def of(self, *phases: Phase, fresh_at: float | None = None) -> list[Member]:
-        """Those that are, or will be by what they were told, in one of some phases.
+        """Those on nodes that stay that are, or by what they were told will be, in some phases.
 
         Args:
             phases: The phases.
@@ -118,11 +158,15 @@ class Members:
             member
             for member in self
             if member.phase in phases
+            and not member.doomed
             and (fresh_at is None or fresh_at - member.heard_at < _FRESH_S)
         ]
 
     def present(self) -> list[Member]:
-        """Those that Ray Serve counts as running, the newest first."""
+        """Those that Ray Serve counts as running, the newest first.
+
+        It replaces those on nodes that go, beyond its target, and they no longer count.
+        """
         return sorted(
             (member for member in self if not self._leaving(member)),
             key=lambda member: member.rank,
@@ -131,4 +175,6 @@ class Members:
     @staticmethod
     def _leaving(member: Member) -> bool:
         draining = member.report.phase is Phase.DRAINING
-        return (draining and not member.replaced) or member.phase is Phase.FAILED
+        if member.doomed or member.phase is Phase.FAILED:
+            return True
+        return draining and not member.replaced

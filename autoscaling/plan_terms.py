@@ -50,6 +50,8 @@ class Running:
     """The target that stands."""
     sites: dict[Site, int] = field(default_factory=dict)
     """Active, waking and standby replicas by where they run, without the doomed ones."""
+    ages: dict[Site, tuple[float, ...]] = field(default_factory=dict)
+    """Seconds that each of those has been ready: its node is at least as old."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,16 @@ class Situation:
     """Fewest replicas, from the configuration."""
     most: int
     """Most replicas, from the configuration."""
+    no_forecast: str = ""
+    """Why there is no forecast, in a few words, where there is none."""
+    standby: int = 0
+    """Replicas that are kept on standby beside the active ones."""
+    standby_lead_s: float = 0.0
+    """Seconds that one of those takes to be active."""
+    near_prefill: Forecast | None = None
+    """As `prefill`, within `standby_lead_s`; None where nothing is kept on standby."""
+    near_decode: Forecast | None = None
+    """As `decode`, within `standby_lead_s`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +111,7 @@ class Need:
     replicas: int
     """From `least` to `most`."""
     binding: str
-    """Name of the term that decided."""
+    """Name of the term that decided; `most` where it asked for more than is allowed."""
     terms: tuple[Term, ...]
     """All of them."""
     reason: str

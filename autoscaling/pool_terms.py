@@ -1,7 +1,9 @@
 """What replicas and their warm pool say to each other, and what a pool is set to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from autoscaling.plan_terms import Site
 
 
 class Phase(StrEnum):
@@ -52,6 +54,20 @@ class Report:
     """Tokens of the requests it has, 0 or more."""
     drained: bool = False
     """Whether it has no requests and no KV cache that another still waits for."""
+    node: str = ""
+    """Id of the node it runs on; empty where nobody knows."""
+    site: Site = field(default_factory=lambda: Site("on-demand"))
+    """Where that node is."""
+    prefill_tps: float = 0.0
+    """Prompt tokens a second that it has taken of late."""
+    decode_tps: float = 0.0
+    """Output tokens a second that it has generated of late."""
+    saturated: bool = False
+    """Whether requests wait in its engine for others to end."""
+    start_s: float = 0.0
+    """Seconds from its beginning until it was ready for the first time."""
+    cached: bool = False
+    """Whether its weights were on its node already."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,5 +20,21 @@ def desired_replicas(
     Returns:
         The count, 0 or more; the caller applies its bounds.
     """
-    needed = math.ceil(outstanding_tokens / (tokens_per_replica * target_load))
+    needed = needed_replicas(outstanding_tokens, tokens_per_replica, target_load)
     return needed if needed >= current else current - 1
+
+
+def needed_replicas(
+    outstanding_tokens: float, tokens_per_replica: int, target_load: float = 0.5
+) -> int:
+    """Replicas that the work outstanding needs, however many there are.
+
+    Args:
+        outstanding_tokens: tokens outstanding on all replicas together, 0 or more.
+        tokens_per_replica: tokens at which one replica is saturated, 1 or more.
+        target_load: share of saturation to aim at, above 0.
+
+    Returns:
+        The count, 0 or more; the caller applies its bounds.
+    """
+    return math.ceil(outstanding_tokens / (tokens_per_replica * target_load))

@@ -16,10 +16,11 @@ class Recycling:
         settings: When replicas are replaced; `None` for never.
     """
 
-    __slots__ = ("_put_off", "_settings", "_since", "put_offs", "recycled")
+    __slots__ = ("_called", "_put_off", "_settings", "_since", "put_offs", "recycled")
 
     def __init__(self, settings: RecycleSettings | None) -> None:
         self._settings = settings if settings is not None and settings.enabled else None
+        self._called: set[str] = set()
         self._since: dict[str, float] = {}
         self._put_off: dict[str, tuple[float, int]] = {}
         self.recycled = 0
@@ -55,12 +56,22 @@ class Recycling:
         over = member.report.fragmentation > most
         member.fragmented = member.fragmented + 1 if over else 0
 
+    def call(self, replica: str) -> None:
+        """Takes that a replica should be replaced whatever its age: its node may soon go.
+
+        Args:
+            replica: Its name.
+        """
+        self._called.add(replica)
+
     def due(self, member: Member) -> bool:
-        """Whether a replica is too old or its memory too fragmented.
+        """Whether a replica is too old, its memory too fragmented, or its node may soon go.
 
         Args:
             member: The replica.
         """
+        if member.report.replica in self._called:
+            return True
         too_old = member.report.age_s > self.limit(member.report.replica)
         return too_old or member.fragmented >= _REPORTS
 
@@ -76,8 +87,10 @@ class Recycling:
         """Seconds since a replica came due by its age; below 0 where it has not.
 
         Args:
-            member: The replica.
+            member: The replica. One whose node may soon go comes before all others.
         """
+        if member.report.replica in self._called:
+            return float("inf")
         return member.report.age_s - self.limit(member.report.replica)
 
     def at_once(self, active: int) -> int:
@@ -86,7 +99,9 @@ class Recycling:
         Args:
             active: Replicas that take requests.
         """
-        return 0 if self._settings is None else self._settings.at_once(active)
+        if self._settings is None:
+            return RecycleSettings().at_once(active) if self._called else 0
+        return self._settings.at_once(active)
 
     def may_begin(self, member: Member, now: float) -> bool:
         """Whether an active replica is due and its replacement is neither begun nor put off.
@@ -145,6 +160,7 @@ class Recycling:
         name = member.report.replica
         replaced = self._since.pop(name, None) is not None
         self._put_off.pop(name, None)
+        self._called.discard(name)
         on_standby = member.report.phase is Phase.STANDBY and member.told is Order.EXIT
         if on_standby or (replaced and member.report.phase is Phase.DRAINING):
             self.recycled += 1

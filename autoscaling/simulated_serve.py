@@ -1,7 +1,9 @@
 """One Serve deployment in simulated time: replicas that start, report to a warm pool and obey it.
 
 It does what Ray Serve does with a target: missing replicas are started, surplus ones are stopped,
-those that are not running yet first and then the newest, and one that has ended is replaced.
+those that are not running yet first and then the newest, and one that has ended is replaced. Where
+a node drains, others are started in the place of those on it, which are stopped when the others run
+or when little time is left.
 """
 
 from collections.abc import Callable
@@ -9,6 +11,9 @@ from dataclasses import dataclass
 
 from autoscaling.pool_terms import Order, Phase, Report
 from autoscaling.warm_pool import WarmPool
+
+STOP_S = 10.0
+"""Seconds that a replica may take to stop: with so many left it is stopped where a node drains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,13 @@ class SimulatedReplica:
     """Whether Serve stops it: it drains, and is not counted."""
     stuck: bool = False
     """Whether it never finishes waking."""
+    leaves_at: float = float("inf")
+    """When its node is gone, if the node drains."""
+
+    @property
+    def leaving(self) -> bool:
+        """Whether its node drains."""
+        return self.leaves_at < float("inf")
 
 
 class SimulatedServe:
@@ -110,7 +122,23 @@ class SimulatedServe:
         self.target = plan.replicas if plan.settled else max(plan.replicas, self.target)
         self._reconcile(now)
 
+    def preempt(self, name: str, leaves_at: float, now: float) -> None:
+        """Has the node of a replica drain: Serve is told of it, and so is the pool.
+
+        Args:
+            name: The replica.
+            leaves_at: When the node is gone.
+            now: The time in seconds.
+        """
+        for replica in self.replicas:
+            if replica.name == name:
+                replica.leaves_at = leaves_at
+                self.pool.doom(name, leaves_at, now)
+
     def _go_on(self, replica: SimulatedReplica, now: float) -> None:
+        if now >= replica.leaves_at:
+            self.replicas.remove(replica)
+            return
         leaving = replica.phase in {Phase.PARKING, Phase.DRAINING}
         if leaving and now >= min(replica.work_ends, replica.changes_at):
             replica.outstanding, replica.work_ends = 0.0, now
@@ -156,17 +184,26 @@ class SimulatedServe:
                 self.replicas.remove(replica)
 
     def _reconcile(self, now: float) -> None:
-        counted = [replica for replica in self.replicas if not replica.stopped]
-        for _ in range(self.target - len(counted)):
+        staying = [one for one in self.replicas if not one.stopped and not one.leaving]
+        for _ in range(self.target - len(staying)):
             self._start(now)
         # Those that are starting are the last of the list, as they are the first to be stopped.
-        counted.sort(key=lambda replica: replica.ready_at)
-        for replica in reversed(counted[self.target :]):
-            if replica.ready_at > now or replica.phase is Phase.STANDBY:
-                self.replicas.remove(replica)
-            else:
-                replica.phase, replica.stopped = Phase.DRAINING, True
-                replica.changes_at = now + self._drain_s[replica.name]
+        staying.sort(key=lambda replica: replica.ready_at)
+        for replica in reversed(staying[self.target :]):
+            self._stop(replica, now)
+        ready = sum(replica.ready_at <= now for replica in staying[: self.target])
+        for replica in [one for one in self.replicas if one.leaving and not one.stopped]:
+            left = [one for one in self.replicas if one.leaving and not one.stopped]
+            last = now >= replica.leaves_at - STOP_S
+            if last or replica.ready_at > now or ready + len(left) > self.target:
+                self._stop(replica, now)
+
+    def _stop(self, replica: SimulatedReplica, now: float) -> None:
+        if replica.ready_at > now or replica.phase is Phase.STANDBY:
+            self.replicas.remove(replica)
+        else:
+            replica.phase, replica.stopped = Phase.DRAINING, True
+            replica.changes_at = now + self._drain_s[replica.name]
 
     def _start(self, now: float) -> None:
         self.started += 1

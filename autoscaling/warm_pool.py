@@ -1,23 +1,32 @@
 """The warm pool of one Serve deployment: who takes requests, who stands by, who is replaced.
 
 Replicas report about once a second and are told what to do in the answer. Nothing is remembered
-that a round of reports would not bring back, but for counters. Three rules carry it:
+that a round of reports would not bring back, but for counters. Four rules carry it:
 
-- As many replicas are active as the work asks for; those on standby are woken before others are
-  started, and the total rises so that standby is refilled.
+- As many replicas are active as the work asks for, or as somebody asks for who looks ahead; those
+  on standby are woken before others are started, and the total rises so that standby is refilled.
 - What leaves has finished its work before: a surplus replica is parked, and the total is lowered
   only when the newest one, which is the one that Ray Serve stops, is on standby.
 - A replica is replaced by waking one more than the work asks for, and draining the old one when
   that many are active. The total counts both, so a fresh one is started where none stands by.
+- A replica whose node goes is no capacity: others are woken and started in its place at once. It
+  takes requests until they are active, but no longer than leaves the time to move what it has.
 """
 
+from collections import Counter
+
+from autoscaling.census import counts, running
 from autoscaling.members import Member, Members
+from autoscaling.plan_terms import Running
 from autoscaling.pool_terms import Order, Phase, Plan, PoolSettings, RecycleSettings, Report
 from autoscaling.recycling import Recycling
 from autoscaling.scaling import Following
 from autoscaling.waiting import Waiting
 
 __all__ = ["Order", "Phase", "Plan", "PoolSettings", "RecycleSettings", "Report", "WarmPool"]
+
+LEAVE_S = 20.0
+"""Seconds before its node is gone from which on a replica takes no more requests."""
 
 
 class WarmPool:
@@ -31,15 +40,13 @@ class WarmPool:
 
     __slots__ = (
         "_began",
-        "_failed",
+        "_cover",
+        "_events",
         "_following",
-        "_lost",
         "_members",
-        "_parked",
         "_recycling",
         "_settings",
         "_waiting",
-        "_woken",
     )
 
     def __init__(self, settings: PoolSettings) -> None:
@@ -49,7 +56,8 @@ class WarmPool:
         self._recycling = Recycling(settings.recycle)
         self._waiting = Waiting(settings.silence_s)
         self._began: float | None = None
-        self._failed = self._lost = self._parked = self._woken = 0
+        self._cover = 0
+        self._events: Counter[str] = Counter()
 
     def report(self, report: Report, now: float) -> Order:
         """Takes what a replica says and answers what it is to do, at once.
@@ -61,7 +69,9 @@ class WarmPool:
         member, before = self._members.hear(report, now)
         self._recycling.hear(member)
         self._count(member, before)
-        if member.replaced:
+        if member.doomed:
+            self._recycling.cancel(report.replica)
+        elif member.replaced:
             self._recycling.begin(report.replica, now)
         elif report.phase is not Phase.ACTIVE:
             self._recycling.cancel(report.replica)
@@ -83,6 +93,94 @@ class WarmPool:
         there = self._awake(now) + len(self._members.of(Phase.STANDBY))
         self._waiting.judge(arrived, self._following.wanted > there)
 
+    def ask(self, active: int, now: float, *, covered: bool = False) -> None:
+        """Takes how many active replicas somebody who looks ahead asks for, about once a second.
+
+        Args:
+            active: Replicas; see `Following.ask` for what becomes of it.
+            now: Monotonic time in seconds.
+            covered: Whether the group's other deployments carry what this one need not.
+        """
+        self._following.ask(active, now, covered=covered)
+        self._refresh(now)
+
+    def doom(self, replica: str, leaves_at: float, now: float) -> None:
+        """Takes that a replica's node goes, and that Ray starts nothing there any more.
+
+        Args:
+            replica: Its name; may be one that has not reported yet.
+            leaves_at: When the node is gone, in monotonic seconds; `inf` where nobody has said.
+            now: Monotonic time in seconds.
+        """
+        self._members.doom(replica, leaves_at)
+        self._recycling.cancel(replica)
+        self._refresh(now)
+
+    def replace(self, replica: str) -> None:
+        """Takes that a replica's node may soon go: another one is to be ready before it leaves.
+
+        Args:
+            replica: Its name.
+        """
+        if replica in self._members:
+            self._recycling.call(replica)
+
+    def knows(self, replica: str) -> bool:
+        """Whether a replica has reported here lately.
+
+        Args:
+            replica: Its name.
+        """
+        return replica in self._members
+
+    def hold(self, least: int) -> None:
+        """Wants at least so many active replicas, in the place of doomed ones elsewhere.
+
+        Args:
+            least: How many; 0 for none.
+        """
+        self._following.hold(least)
+
+    def cover(self, active: int) -> None:
+        """Takes how many replicas of other deployments are active in the place of doomed ones here.
+
+        Args:
+            active: How many.
+        """
+        self._cover = active
+
+    def leaves_in(self, replica: str, now: float) -> float | None:
+        """Seconds until a replica's node is gone; None if it stays or nobody has said when.
+
+        Args:
+            replica: Its name.
+            now: Monotonic time in seconds.
+        """
+        leaves_at = self._members.leaves_at(replica)
+        return None if leaves_at is None or leaves_at == float("inf") else leaves_at - now
+
+    @property
+    def wanted(self) -> int:
+        """Replicas that should take requests."""
+        return self._following.wanted
+
+    @property
+    def active(self) -> list[Report]:
+        """What those said last that take requests, on nodes that stay."""
+        return [member.report for member in self._members.of(Phase.ACTIVE)]
+
+    @property
+    def doomed(self) -> list[Report]:
+        """What those said last that take or took requests, on nodes that go."""
+        phases = (Phase.ACTIVE, Phase.WAKING, Phase.DRAINING)
+        return [member.report for member in self._members.doomed(*phases)]
+
+    @property
+    def work(self) -> float:
+        """Tokens outstanding, on replicas that take requests and waiting for one."""
+        taking = self._members.of(Phase.ACTIVE) + self._members.doomed(Phase.ACTIVE)
+        return sum(member.report.outstanding_tokens for member in taking) + self._waiting.tokens
+
     def plan(self, now: float) -> Plan:
         """How many replicas there should be.
 
@@ -98,6 +196,8 @@ class WarmPool:
         reason = f"{wanted} active and {self._standby()} on standby"
         if recycled:
             reason += f"; {recycled} being replaced"
+        if doomed := len(self._members.doomed()):
+            reason += f"; {doomed} on nodes that go"
         if kept > asked:
             reason += f"; {kept - asked} not free yet"
         return Plan(
@@ -109,44 +209,30 @@ class WarmPool:
         )
 
     def snapshot(self, now: float) -> dict[str, int]:
-        """What there is and what has happened, for the status and the metrics.
-
-        Counts of now: a key for each phase, `wanted`, `wanted_standby`, `planned`, `starting` (not
-        heard of yet), `recycling`, `due`, `waiting_requests`. Counts since the beginning: `woken`,
-        `parked`, `recycled`, `put_off`, `failed_checks`, `lost`, `cold_starts` (times that requests
-        waited for a replica to be started) and `cold_start_requests` (those requests).
+        """What there is and what has happened, see `autoscaling.census.counts`.
 
         Args:
             now: Monotonic time in seconds.
         """
         plan = self.plan(now)
-        phases = {phase.value: len(self._members.of(phase)) for phase in Phase}
-        present = len(self._members.present())
-        return phases | {
-            "wanted": plan.active,
-            "wanted_standby": plan.standby,
-            "planned": plan.replicas,
-            "starting": max(0, plan.replicas - present),
-            "recycling": len(self._recycling),
-            "due": sum(self._recycling.due(member) for member in self._members),
-            "waiting_requests": self._waiting.requests,
-            "woken": self._woken,
-            "parked": self._parked,
-            "recycled": self._recycling.recycled,
-            "put_off": self._recycling.put_offs,
-            "failed_checks": self._failed,
-            "lost": self._lost,
-            "cold_starts": self._waiting.cold_starts,
-            "cold_start_requests": self._waiting.cold_start_requests,
-        }
+        asked = self._following.asked(now)
+        return counts(plan, self._members, self._recycling, self._waiting, self._events, asked)
+
+    def running(self, now: float) -> Running:
+        """What there is, as whoever looks ahead wants to know it.
+
+        Args:
+            now: Monotonic time in seconds.
+        """
+        return running(self.plan(now), self._members, self._following.reactive)
 
     def _count(self, member: Member, before: Phase | None) -> None:
         phase = member.report.phase
         if before is None or before is phase:
             return
-        self._woken += phase is Phase.ACTIVE
-        self._parked += phase is Phase.STANDBY and before is not Phase.WAKING
-        self._failed += phase is Phase.FAILED
+        self._events["woken"] += phase is Phase.ACTIVE
+        self._events["parked"] += phase is Phase.STANDBY and before is not Phase.WAKING
+        self._events["failed_checks"] += phase is Phase.FAILED
 
     def _refresh(self, now: float) -> None:
         """Lets the time pass: who is gone, what the work asks for, what is replaced."""
@@ -155,14 +241,16 @@ class WarmPool:
         self._waiting.refresh(now)
         for member in self._members.forget(self._settings.silence_s, now):
             self._recycling.gone(member)
-            self._lost += member.phase in {Phase.ACTIVE, Phase.WAKING}
+            if member.doomed:
+                self._events["seen_off"] += 1
+            else:
+                self._events["lost"] += member.phase in {Phase.ACTIVE, Phase.WAKING}
         active = self._members.of(Phase.ACTIVE)
+        stranded = self._waiting.requests > 0 and self._awake(now) == 0
+        self._following.update(self.work, now, stranded=stranded)
         if not self._settled(now):
             self._following.adopt(len(self._members.of(Phase.ACTIVE, Phase.WAKING)))
-        work = sum(member.report.outstanding_tokens for member in active) + self._waiting.tokens
-        stranded = self._waiting.requests > 0 and self._awake(now) == 0
-        self._following.update(work, now, stranded=stranded)
-        if self._settled(now):
+        else:
             self._replace(active, now)
 
     def _replace(self, active: list[Member], now: float) -> None:
@@ -178,6 +266,8 @@ class WarmPool:
             self._recycling.begin(member.report.replica, now)
 
     def _order(self, member: Member, now: float) -> Order:
+        if member.doomed:
+            return self._see_off(member, now)
         match member.report.phase:
             case Phase.FAILED:
                 return Order.EXIT
@@ -189,6 +279,22 @@ class WarmPool:
                 return Order.EXIT
             case Phase.ACTIVE if self._settled(now):
                 return self._release(member, now)
+        return Order.KEEP
+
+    def _see_off(self, member: Member, now: float) -> Order:
+        """What one is to do whose node goes: it leaves once others are active, or must."""
+        match member.report.phase:
+            case Phase.FAILED:
+                return Order.EXIT
+            case Phase.DRAINING if member.report.drained:
+                return Order.EXIT
+            case Phase.ACTIVE:
+                assert member.leaves_at is not None
+                active = self._members.of(Phase.ACTIVE, fresh_at=now)
+                there = len(active) + len(self._members.doomed(Phase.ACTIVE)) + self._cover
+                replaced = self._settled(now) and there > self._following.wanted
+                if replaced or member.leaves_at - now <= LEAVE_S:
+                    return Order.DRAIN
         return Order.KEEP
 
     def _should_wake(self, member: Member, now: float) -> bool:
@@ -232,7 +338,7 @@ class WarmPool:
         return min(self._settings.standby, self._settings.most - self._following.wanted)
 
     def _awake(self, now: float) -> int:
-        """Replicas that take requests or are about to."""
+        """Replicas that take requests or are about to, on nodes that stay."""
         waking = self._members.of(Phase.WAKING)
         late = sum(member.waking_for(now) >= self._settings.wake_s for member in waking)
         return len(self._members.of(Phase.ACTIVE)) + len(waking) - late

@@ -3,22 +3,48 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 
 from app.errors import TidegateError
+from autoscaling.plan_terms import Site
 from autoscaling.warm_pool import Order, Phase, Report
-from deployments.engine_host import EngineHost
-from deployments.fitness import Fitness
+from deployments.keeping import Told
+
+if TYPE_CHECKING:
+    # Whoever tries an attendant without an engine is spared vLLM's seconds.
+    from deployments.engine_host import EngineHost
+    from deployments.fitness import Fitness
 
 REPORT_S = 1.0
 ANSWER_S = 3.0
 ALONE_S = 10.0
 ABANDONED_S = 60.0
+CLOSE_S = 5.0
+"""Seconds before its node is gone by which a replica has ended."""
 
-Ask = Callable[[Report], Awaitable[Order]]
+Ask = Callable[[Report], Awaitable[Told]]
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a replica runs, and what its start took.
+
+    Attributes:
+        node: the node's id.
+        site: where the node is.
+        start_s: seconds that the start took.
+        cached: whether the weights were on the node already.
+    """
+
+    node: str
+    site: Site
+    start_s: float
+    cached: bool
 
 
 class Attendant:
@@ -29,6 +55,7 @@ class Attendant:
 
     Args:
         replica: Serve's id of the replica.
+        origin: where it runs, and what its start took.
         host: its engine.
         fitness: looks after the engine while it does not serve.
         ask: sends a report to the keeper.
@@ -40,8 +67,9 @@ class Attendant:
     def __init__(
         self,
         replica: str,
-        host: EngineHost,
-        fitness: Fitness,
+        origin: Origin,
+        host: "EngineHost",
+        fitness: "Fitness",
         ask: Ask,
         *,
         drain_s: float,
@@ -49,6 +77,7 @@ class Attendant:
         end: Callable[[], Awaitable[None]],
     ) -> None:
         self._replica = replica
+        self._origin = origin
         self._host = host
         self._fitness = fitness
         self._ask = ask
@@ -59,6 +88,8 @@ class Attendant:
         self._acting: asyncio.Task[None] | None = None
         self._drained = False
         self._told = False
+        self._leaves_at: float | None = None
+        self._ends_at: float | None = None
         self.phase = Phase.STANDBY
 
     async def run(self) -> None:
@@ -72,6 +103,11 @@ class Attendant:
             self._act(order)
             await asyncio.sleep(REPORT_S)
 
+    @property
+    def leaves_in_s(self) -> float | None:
+        """Seconds until its node is gone, as far as the keeper has said."""
+        return None if self._leaves_at is None else self._leaves_at - time.monotonic()
+
     def drain(self, deadline_s: float) -> None:
         """Leaves for good, whatever the keeper says: its node goes, for example.
 
@@ -84,21 +120,41 @@ class Attendant:
 
     async def _report(self) -> Order:
         now = time.monotonic()
+        load, origin = self._host.load(), self._origin
         report = Report(
             replica=self._replica,
             phase=self.phase,
             age_s=now - self._born,
             fragmentation=await self._fitness.fragmentation(),
-            outstanding_tokens=float(self._host.load().foreign_tokens),
+            outstanding_tokens=float(load.foreign_tokens),
             drained=self._drained,
+            node=origin.node,
+            site=origin.site,
+            prefill_tps=load.prefill_tps,
+            decode_tps=load.decode_tps,
+            saturated=load.waiting > 0,
+            start_s=origin.start_s,
+            cached=origin.cached,
         )
         try:
-            order = await asyncio.wait_for(self._ask(report), ANSWER_S)
+            told = await asyncio.wait_for(self._ask(report), ANSWER_S)
         except Exception as error:  # noqa: BLE001 - Ray raises what it likes; it is asked again
             log.warning("the keeper did not answer", error=type(error).__name__)
             return self._alone(now)
         self._heard, self._told = time.monotonic(), True
-        return order
+        left_s = told.leaves_in_s
+        self._leaves_at = None if left_s is None else self._heard + left_s
+        self._hurry()
+        return told.order
+
+    def _hurry(self) -> None:
+        """Has requests that were given time leave sooner: the node goes before that time."""
+        left_s, ends_at = self.leaves_in_s, self._ends_at
+        if left_s is None or ends_at is None or self._drained:
+            return
+        sooner_s = time_to_leave(self._drain_s, left_s)
+        if ends_at - time.monotonic() > sooner_s + REPORT_S:
+            self.drain(sooner_s)
 
     def _alone(self, now: float) -> Order:
         """What to do while nobody answers."""
@@ -116,9 +172,14 @@ class Attendant:
         elif order is Order.PARK and self.phase is Phase.ACTIVE:
             self._begin(Phase.PARKING, self._park())
         elif order is Order.DRAIN and self.phase is Phase.ACTIVE:
-            self._begin(Phase.DRAINING, self._drain(self._drain_s))
+            self._begin(Phase.DRAINING, self._drain(self._time_to_drain()))
         elif order is Order.KEEP and self.phase is Phase.STANDBY:
             self._begin(Phase.STANDBY, self._fitness.rest())
+
+    def _time_to_drain(self) -> float:
+        """Seconds that requests may go on here: no longer than the node is there."""
+        left_s = self.leaves_in_s
+        return self._drain_s if left_s is None else time_to_leave(self._drain_s, left_s)
 
     def _begin(self, phase: Phase, work: Awaitable[None]) -> None:
         self.phase = phase
@@ -144,10 +205,23 @@ class Attendant:
         self.phase = Phase.ACTIVE
 
     async def _park(self) -> None:
+        self._ends_at = time.monotonic() + self._drain_s
         await self._host.set_aside(self._drain_s)
+        self._ends_at = None
         await self._fitness.rest()
         self.phase = Phase.STANDBY
 
     async def _drain(self, deadline_s: float) -> None:
+        self._ends_at = time.monotonic() + deadline_s
         await self._host.drain(deadline_s)
         self._drained = True
+
+
+def time_to_leave(patience_s: float, leaves_in_s: float) -> float:
+    """Seconds that requests may go on where a node goes.
+
+    Args:
+        patience_s: what they would get if it stayed.
+        leaves_in_s: seconds until it is gone; below 0 where it should be.
+    """
+    return max(0.0, min(patience_s, leaves_in_s - CLOSE_S))

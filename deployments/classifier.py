@@ -8,9 +8,10 @@ from ray import serve
 from ray.serve.config import RequestRouterConfig
 
 from app.classification.judge import Judge, JudgeSettings
-from app.config import ClassifierConfig
+from app.config import ClassifierConfig, FleetConfig
 from deployments.membership import ROUTER_CLASS, endpoint_metadata
 from deployments.messages import Answer, Judgement, encode
+from deployments.nodes import off_spot
 from deployments.wire import Connection, Kind, StreamServer
 
 NAME = "classifier"
@@ -57,15 +58,16 @@ class ClassifierReplica:
             await server.close()
 
 
-def classifier_application(config: ClassifierConfig, zones: tuple[str, ...]) -> serve.Application:
+def classifier_application(fleet: FleetConfig) -> serve.Application:
     """Binds the classifier's deployment."""
+    config = fleet.classifier
     deployment = serve.deployment(ClassifierReplica).options(
         name=NAME,
         num_replicas=config.replicas,
-        ray_actor_options={"num_cpus": config.cpus},
+        ray_actor_options={"num_cpus": config.cpus} | off_spot(fleet),
         request_router_config=RequestRouterConfig(request_router_class=ROUTER_CLASS),
     )
-    return deployment.bind(config, zones)
+    return deployment.bind(config, tuple(fleet.zones))
 
 
 _JUDGEMENT = msgspec.msgpack.Decoder(Judgement)

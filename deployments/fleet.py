@@ -8,6 +8,7 @@ from app.routing.router import Router
 from app.usage.meter import UsageMeter
 from deployments.admission import Admission
 from deployments.carrier import Carrier
+from deployments.demand_meter import DemandMeter
 from deployments.gate import Gate
 from deployments.handoffs import HandOffs
 from deployments.links import Links
@@ -39,6 +40,7 @@ class Fleet:
             retries=config.routing.retries,
             migrations=config.routing.migrations,
         )
+        self.demand = DemandMeter(config, self.placing.waiting, self.handoffs)
         self.expected = ExpectedOutput(expected_settings(config.expected_output))
         self.usage = UsageMeter()
         self.admission = admission

@@ -5,6 +5,7 @@ exact length of the prompt, so it is where a request gets its zone and its size 
 that it then goes to, one after the other if need be, are the carrier's to find.
 """
 
+import time
 from collections.abc import AsyncGenerator
 from copy import copy
 from functools import partial
@@ -139,6 +140,7 @@ class FleetEngine(FrontEnd):
         request, admitted = self._admit(prompt, params, request_id, options, context, passed)
         job.admitted = admitted
         job.reservation = await fleet.admission.reserve(context, admitted.work)
+        fleet.demand.arrived(job, time.monotonic())
         job.filters = fleet.gate.filters(passed, context)
         queue = RequestOutputCollector(params.output_kind, request.request_id)
         text = extract_prompt_components(self.model_config, prompt).text
@@ -227,6 +229,7 @@ class FleetEngine(FrontEnd):
             task=task,
             prompt_tokens=prompt_tokens,
             expected_tokens=expected,
+            answers=params.n,
             size_class=size_class,
             need_tokens=prompt_tokens + most,
             work=Work(self._model, passed.zone, size_class, prompt_tokens, params.n * most),
@@ -264,6 +267,7 @@ class FleetEngine(FrontEnd):
         """Accounts for a request that has ended, however it has; once."""
         if job.filters is not None:
             job.filters.report()
+        self._fleet.demand.ended(job, time.monotonic())
         reservation, job.reservation = job.reservation, None
         admitted, route = job.admitted, job.route
         if reservation is None or admitted is None:

@@ -31,7 +31,9 @@ class Flight:
         seam: where what is generated once more becomes new; None where nothing is.
         fresh: whether nothing has come of the present attempt.
         sent_at: when the present attempt was sent, in monotonic seconds.
-        began_at: when its first token came, in monotonic seconds.
+        began_at: when the first token of the present attempt came, in monotonic seconds.
+        first_at: when that of the first attempt came; 0 before.
+        last_at: when the last token came; 0 before.
         source: the replica that its KV cache is expected from.
         arrived: told when the first of the present attempt has come: after how many seconds, and
             how many tokens of the prompt were computed for it.
@@ -52,6 +54,8 @@ class Flight:
     fresh: bool = True
     sent_at: float = 0.0
     began_at: float = 0.0
+    first_at: float = 0.0
+    last_at: float = 0.0
     source: Route | None = None
     arrived: Callable[["Flight", float, int], None] | None = None
     landed: Callable[[EngineCoreOutput], None] | None = None
@@ -80,6 +84,7 @@ class Flight:
     def came(self, output: EngineCoreOutput, now: float) -> None:
         """Notes that the first of the present attempt has come."""
         self.fresh, self.began_at = False, now
+        self.first_at = self.first_at or now
         if self.arrived is not None:
             stats = output.prefill_stats
             computed = 0 if stats is None else stats.num_computed_tokens

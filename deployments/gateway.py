@@ -19,8 +19,11 @@ from app.api.handle import (
     CompletionRequest,
 )
 from app.config import FleetConfig
+from autoscaling.demand.terms import Message
+from deployments.demand_telling import tell_forever
 from deployments.environment import front_end_environment
 from deployments.membership import Members, subscribe
+from deployments.nodes import off_spot
 
 NAME = "gateway"
 METRICS_INTERVAL_S = 5.0
@@ -36,6 +39,7 @@ class Gateway:
         config: the fleet's configuration.
         engines: handles of the engine deployments, by deployment name.
         keeper: handle of the keeper, to be told what waits for a replica.
+        forecaster: handle of the forecaster, to be told of demand; None where nothing is forecast.
         classifier: handle of the classifier; None where it is switched off.
         ledgers: handles of the ledger's shards, in their order; none where keys are off.
     """
@@ -45,6 +49,7 @@ class Gateway:
         config: FleetConfig,
         engines: Mapping[str, DeploymentHandle],
         keeper: DeploymentHandle,
+        forecaster: DeploymentHandle | None,
         classifier: DeploymentHandle | None,
         ledgers: Sequence[DeploymentHandle],
     ) -> None:
@@ -63,6 +68,11 @@ class Gateway:
             self._loop.create_task(self._report_forever()),
             self._loop.create_task(self._tell_keeper_forever(keeper)),
         ]
+        if forecaster is not None:
+            tell = partial(_told, forecaster)
+            self._tasks.append(
+                self._loop.create_task(tell_forever(self._service.fleet.demand, tell))
+            )
         for deployed in config.deployments():
             self._subscribe(engines[deployed.name], partial(self._service.set_engines, deployed))
         if classifier is not None:
@@ -178,10 +188,16 @@ class Gateway:
             await self._admission.close()
 
 
+async def _told(forecaster: DeploymentHandle, message: Message) -> bool:
+    counted: bool = await forecaster.demand.remote(message)
+    return counted
+
+
 def gateway_application(
     config: FleetConfig,
     engines: Mapping[str, serve.Application],
     keeper: serve.Application,
+    forecaster: serve.Application | None,
     classifier: serve.Application | None,
     ledgers: Sequence[serve.Application],
 ) -> serve.Application:
@@ -196,6 +212,7 @@ def gateway_application(
         ray_actor_options={
             "num_cpus": gateway.cpus,
             "runtime_env": {"env_vars": front_end_environment()},
-        },
+        }
+        | off_spot(config),
     )
-    return deployment.bind(config, dict(engines), keeper, classifier, list(ledgers))
+    return deployment.bind(config, dict(engines), keeper, forecaster, classifier, list(ledgers))

@@ -13,7 +13,7 @@ from app.errors import HandoffFailed, ReplicaUnreachable, TidegateError
 from app.routing.handoff import HandoffThreshold
 from app.routing.router import Route, Router
 from deployments.flight import Flight
-from deployments.job import Job
+from deployments.job import Admitted, Job
 from deployments.links import Links
 from deployments.messages import Submission
 from deployments.sampling import to_decode, to_read
@@ -77,10 +77,22 @@ class HandOffs:
             pool: the pool that it goes to.
             tokens: the prompt, and what has been generated of the answer.
         """
-        record = self._records.get(pool)
-        if record is None or job.admitted is None or not job.admitted.movable_prompt:
+        if job.admitted is None or job.handoffs_failed >= MOST_FAILED:
             return False
-        if job.handoffs_failed >= MOST_FAILED:
+        return self._wants(job.admitted, pool, tokens)
+
+    def expects(self, request: Admitted, pool: str) -> bool:
+        """Whether the prompt of a request that has just arrived would be read elsewhere.
+
+        Args:
+            request: what is known of it.
+            pool: the pool that it would go to.
+        """
+        return self._wants(request, pool, request.prompt_tokens)
+
+    def _wants(self, request: Admitted, pool: str, tokens: int) -> bool:
+        record = self._records.get(pool)
+        if record is None or not request.movable_prompt:
             return False
         return record.threshold.wants(tokens)
 

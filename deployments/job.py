@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from app.api.context import RequestContext
 from app.errors import TidegateError
@@ -12,6 +13,9 @@ from app.routing.size_class import SizeClass
 from deployments.admission import Work
 from deployments.flight import Flight
 from deployments.gate import AnswerFilters
+
+if TYPE_CHECKING:
+    from deployments.demand_meter import Arrival
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,7 @@ class Admitted:
         task: what kind of task its text looks like.
         prompt_tokens: tokens of its prompt.
         expected_tokens: output that is expected of each answer.
+        answers: how many answers it asks for.
         size_class: its class.
         need_tokens: the longest its sequence can become.
         work: what is reserved for it.
@@ -38,6 +43,7 @@ class Admitted:
     task: str
     prompt_tokens: int
     expected_tokens: int
+    answers: int
     size_class: SizeClass
     need_tokens: int
     work: Work
@@ -55,6 +61,7 @@ class Job:
         begin_anew: makes its flights once more, without anything that has come.
         admitted: what is known of it once it is admitted.
         reservation: what the ledger knows it by.
+        arrival: what has been counted of it as demand; None before, and once it has been settled.
         registered: the output processor's id of all its answers.
         filters: what its answers pass through.
         flights: one for each answer.
@@ -74,6 +81,7 @@ class Job:
     begin_anew: Callable[[], None] = lambda: None
     admitted: Admitted | None = None
     reservation: str | None = None
+    arrival: "Arrival | None" = None
     registered: str | None = None
     filters: AnswerFilters | None = None
     flights: list[Flight] = field(default_factory=list)

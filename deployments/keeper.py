@@ -16,9 +16,13 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from app.config import FleetConfig
-from autoscaling.warm_pool import Order, Report
+from autoscaling.keeper_news import KeeperNews
+from autoscaling.nodes import Kind
+from autoscaling.plan_terms import Ask
+from autoscaling.warm_pool import Report
 from deployments.keeper_metrics import KeeperMetrics
-from deployments.keeping import REFUSED, Keeping
+from deployments.keeping import REFUSED, Keeping, Told
+from deployments.nodes import NodeBoard, off_spot
 from deployments.plan_board import Wanted, post
 
 NAME = "keeper"
@@ -41,6 +45,7 @@ class Keeper:
         self._keeping = Keeping(config)
         self._ledger = ledgers[0] if ledgers else None
         self._metrics = KeeperMetrics()
+        self._nodes = NodeBoard()
         self._application = serve.get_replica_context().app_name
         self._versions: dict[str, int] = {}
         self._known: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -93,8 +98,8 @@ class Keeper:
             await self._told(self._ledger.remember_starts.remote(records))
             await self._told(self._ledger.raise_version.remote(model, version))
 
-    async def report(self, deployment: str, report: Report) -> Order:
-        """Takes a replica's report; what it is to do."""
+    async def report(self, deployment: str, report: Report) -> Told:
+        """Takes a replica's report; what it is to do, and how long its node is there."""
         return self._keeping.report(deployment, report, time.monotonic())
 
     async def event(self, kind: str, detail: dict[str, str | int | float | bool]) -> None:
@@ -120,6 +125,31 @@ class Keeper:
         self._keeping.waiting(gateway, demand, now)
         return self._keeping.starts(now)
 
+    # From whoever looks ahead.
+
+    async def planned(self, asks: dict[str, Ask]) -> KeeperNews:
+        """Takes how many replicas are asked for, by deployment; what has happened since."""
+        return self._keeping.planned(asks, time.monotonic())
+
+    # From the nodes.
+
+    async def notice(self, node: str, kind: Kind, left_s: float | None) -> bool:
+        """Takes that a node goes, or that it may.
+
+        Args:
+            node: its id.
+            kind: `preempted` for one that goes, which Ray has been told; `rebalance` for one that
+                may go.
+            left_s: seconds until it is gone; None where nobody has said.
+
+        Returns:
+            Whether any replica has reported from it.
+        """
+        now = time.monotonic()
+        known = self._keeping.notice(node, kind, None if left_s is None else now + left_s, now)
+        log.warning("notice", node=node, kind=kind, left_s=left_s, known=known)
+        return known
+
     async def status(self) -> dict[str, Any]:
         """The plan, the counts of each pool and the starts under way."""
         now = time.monotonic()
@@ -136,6 +166,11 @@ class Keeper:
     async def _plan_forever(self) -> None:
         while True:
             now = time.monotonic()
+            if (view := self._nodes.view) is not None:
+                # Whatever becomes of the notices, Ray knows which nodes drain.
+                since = now - time.time()
+                leaving = {node: at + since for node, at in view.leaving.items()}
+                self._keeping.seen(view.labels.keys(), leaving, view.at)
             plans = self._keeping.plans(now)
             wanted = {name: Wanted(plan.replicas, plan.settled) for name, plan in plans.items()}
             # Away while Ray's head restarts; the policy then leaves everything as it is.
@@ -172,6 +207,6 @@ def keeper_application(
         num_replicas=1,
         max_ongoing_requests=1000,
         # It computes next to nothing, and must not wait for a core to be free.
-        ray_actor_options={"num_cpus": 0},
+        ray_actor_options={"num_cpus": 0} | off_spot(config),
     )
     return deployment.bind(config, list(ledgers))

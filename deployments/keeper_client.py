@@ -8,7 +8,8 @@ from typing import Any
 import structlog
 from ray.serve.handle import DeploymentHandle
 
-from autoscaling.warm_pool import Order, Report
+from autoscaling.warm_pool import Report
+from deployments.keeping import Told
 
 BEGIN_S = 30.0
 TELL_S = 10.0
@@ -59,14 +60,14 @@ class KeeperClient:
         log.error("security event", kind=kind, **detail)
         await self._answer(self._keeper.event.remote(kind, detail), TELL_S)
 
-    async def report(self, report: Report) -> Order:
-        """Sends a report; what the replica is to do.
+    async def report(self, report: Report) -> Told:
+        """Sends a report; what the replica is to do, and how long its node is there.
 
         Raises:
             Exception: the keeper has not answered, for whatever reason Ray has for it.
         """
-        order: Order = await self._keeper.report.remote(self._deployment, report)
-        return order
+        told: Told = await self._keeper.report.remote(self._deployment, report)
+        return told
 
     def _tell(self, call: Any) -> None:
         task = asyncio.get_running_loop().create_task(self._answer(call, TELL_S))

@@ -7,8 +7,8 @@ from ray.util.metrics import Counter, Gauge
 
 from autoscaling.warm_pool import Phase
 
-_STATES = (*(phase.value for phase in Phase), "starting")
-_EVENTS = ("woken", "parked", "recycled", "put_off", "failed_checks", "lost")
+_STATES = (*(phase.value for phase in Phase), "starting", "doomed")
+_EVENTS = ("woken", "parked", "recycled", "put_off", "failed_checks", "lost", "seen_off")
 
 
 class KeeperMetrics:
@@ -17,6 +17,11 @@ class KeeperMetrics:
     def __init__(self) -> None:
         self._replicas = Gauge(
             "tidegate_replicas", "Replicas, by what they do", ("deployment", "state")
+        )
+        self._asked = Gauge(
+            "tidegate_replicas_asked",
+            "Active replicas asked for ahead of demand; those wanted where nobody asks",
+            ("deployment",),
         )
         self._events = Counter(
             "tidegate_replica_events",
@@ -40,6 +45,8 @@ class KeeperMetrics:
             for state in _STATES:
                 tags = {"deployment": deployment, "state": state}
                 self._replicas.set(float(each.get(state, 0)), tags)
+            asked = each.get("asked", each.get("wanted", 0))
+            self._asked.set(float(asked), {"deployment": deployment})
             for what in _EVENTS:
                 more = each.get(what, 0) - self._told.get((deployment, what), 0)
                 if more > 0:

@@ -1,10 +1,15 @@
 """What the keeper knows of all replicas: the warm pools' cores, and the starts under way."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from app.config import Deployed, FleetConfig
+from autoscaling.keeper_news import KeeperNews, Start
+from autoscaling.market_group import MarketGroup
+from autoscaling.nodes import Kind, Nodes
+from autoscaling.plan_terms import Ask, Site
+from autoscaling.start_clock import StartClock
 from autoscaling.warm_pool import Order, Plan, PoolSettings, RecycleSettings, Report, WarmPool
 
 DEMAND_S = 5.0
@@ -37,6 +42,14 @@ class Starting:
     reason: str = ""
 
 
+class Told(NamedTuple):
+    """What a replica is answered."""
+
+    order: Order
+    leaves_in_s: float | None = None
+    """Seconds until its node is gone; None if it stays or nobody has said when."""
+
+
 class Keeping:
     """Feeds the cores of all deployments; decides nothing itself.
 
@@ -45,16 +58,115 @@ class Keeping:
     """
 
     def __init__(self, config: FleetConfig) -> None:
-        self.pools = {
-            each.name: WarmPool(pool_settings(config, each)) for each in config.deployments()
+        self._deployed = {each.name: each for each in config.deployments()}
+        settings = {name: pool_settings(config, each) for name, each in self._deployed.items()}
+        self.pools = {name: WarmPool(each) for name, each in settings.items()}
+        self._clocks = {name: StartClock() for name in self.pools}
+        self._nodes = Nodes()
+        # Where nobody has named sites, all spot nodes are one.
+        self._names_sites = bool(config.scaling.spot.sites)
+        self._groups = {
+            group: MarketGroup(
+                {
+                    each.market.value: self.pools[each.name]
+                    for each in self._deployed.values()
+                    if each.group == group
+                },
+                next(
+                    settings[each.name] for each in self._deployed.values() if each.group == group
+                ),
+            )
+            for group in {each.group for each in self._deployed.values()}
         }
         self._demand: dict[str, tuple[float, Mapping[str, tuple[float, int]]]] = {}
         self._starts: dict[str, Starting] = {}
 
-    def report(self, deployment: str, report: Report, now: float) -> Order:
-        """Takes one replica's report; what it is to do."""
+    def report(self, deployment: str, report: Report, now: float) -> Told:
+        """Takes one replica's report; what it is to do.
+
+        Raises:
+            KeyError: there is no such deployment.
+        """
+        pool = self.pools[deployment]
         self._starts.pop(report.replica, None)
-        return self.pools[deployment].report(report, now)
+        if not self._names_sites:
+            report = replace(report, site=Site(report.site.market))
+        self._nodes.heard(report.replica, report.node, report.site, report.age_s, now)
+        leaves_at = self._nodes.leaves_at(report.node)
+        if leaves_at is not None:
+            pool.doom(report.replica, leaves_at, now)
+        order = pool.report(report, now)
+        if order is Order.EXIT:
+            self._nodes.released(report.replica, report.node)
+        self._clocks[deployment].heard(report, order, now)
+        return Told(order, pool.leaves_in(report.replica, now))
+
+    def planned(self, asks: Mapping[str, Ask], now: float) -> KeeperNews:
+        """Takes what whoever looks ahead asks for, and says what has happened since.
+
+        Args:
+            asks: what is asked for, by deployment; of what there is not, nothing is done.
+            now: the time, in monotonic seconds.
+        """
+        for name, group in self._groups.items():
+            group.balance()
+            group.ask(
+                {
+                    each.market.value: asks[each.name]
+                    for each in self._deployed.values()
+                    if each.group == name and each.name in asks
+                },
+                now,
+            )
+        self._sum_up(now)
+        exposed, lost, warned = self._nodes.news(now)
+        return KeeperNews(
+            running={name: pool.running(now) for name, pool in self.pools.items()},
+            starts=[
+                Start(self._deployed[name].group, self._deployed[name].market.value, *taken)
+                for name, clock in self._clocks.items()
+                for taken in clock.taken(now)
+            ],
+            lost=lost,
+            exposed=exposed,
+            warned=warned,
+            work={name: group.throughput() for name, group in self._groups.items()},
+        )
+
+    def notice(self, node: str, kind: Kind, leaves_at: float | None, now: float) -> bool:
+        """Takes that a node goes, or that it may.
+
+        Args:
+            node: its id.
+            kind: `preempted` for one that goes, on which Ray starts nothing any more; `rebalance`
+                for one that may go, whose replicas are replaced before they leave.
+            leaves_at: when it is gone, in monotonic seconds; None where nobody has said.
+            now: the time, in monotonic seconds.
+
+        Returns:
+            Whether any replica has reported from it.
+        """
+        if not self._nodes.notice(node, kind, leaves_at, now):
+            return self._nodes.knows(node)
+        if kind == "preempted":
+            self._doom(node, now)
+        else:
+            for replica in self._nodes.replicas(node):
+                for pool in self.pools.values():
+                    pool.replace(replica)
+        return self._nodes.knows(node)
+
+    def seen(self, present: Collection[str], leaving: Mapping[str, float], now: float) -> None:
+        """Takes what Ray says of its nodes.
+
+        Args:
+            present: those that are there, by id.
+            leaving: those of them that go, with the time in monotonic seconds, `inf` where nobody
+                has said.
+            now: the time, in monotonic seconds.
+        """
+        for node in self._nodes.seen(present, leaving, now):
+            self._doom(node, now)
 
     def waiting(self, gateway: str, demand: Mapping[str, tuple[float, int]], now: float) -> None:
         """Takes what waits at one gateway for a replica.
@@ -82,7 +194,13 @@ class Keeping:
     def plans(self, now: float) -> dict[str, Plan]:
         """What every deployment should have."""
         self._sum_up(now)
-        return {name: pool.plan(now) for name, pool in self.pools.items()}
+        for group in self._groups.values():
+            group.balance()
+        plans = {name: pool.plan(now) for name, pool in self.pools.items()}
+        for name, plan in plans.items():
+            if plan.settled:
+                self._clocks[name].wanted(self.pools[name].running(now).starting, now)
+        return plans
 
     def starts(self, now: float) -> list[dict[str, Any]]:
         """The starts under way, with `seconds` since each began."""
@@ -101,6 +219,15 @@ class Keeping:
             }
             for s in self._starts.values()
         ]
+
+    def _doom(self, node: str, now: float) -> None:
+        leaves_at = self._nodes.leaves_at(node)
+        for replica in self._nodes.replicas(node):
+            for pool in self.pools.values():
+                if leaves_at is not None and pool.knows(replica):
+                    pool.doom(replica, leaves_at, now)
+        for group in self._groups.values():
+            group.balance()
 
     def _sum_up(self, now: float) -> None:
         self._demand = {

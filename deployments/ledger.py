@@ -8,8 +8,10 @@ from ray import serve
 from ray.serve.config import RequestRouterConfig
 
 from app.config import FleetConfig
+from deployments.forecaster_client import ForecasterClient
 from deployments.ledger_shard import LedgerShard
 from deployments.membership import ROUTER_CLASS, endpoint_metadata
+from deployments.nodes import off_spot
 
 HEALTH_PERIOD_S = 1.0
 HEALTH_TIMEOUT_S = 10.0
@@ -26,7 +28,7 @@ class Ledger:
     """
 
     async def __init__(self, config: FleetConfig, shard: int) -> None:  # type: ignore[misc]
-        self._shard = LedgerShard(config, shard)
+        self._shard = LedgerShard(config, shard, ForecasterClient().view)
         self._endpoint = await self._shard.start(ray.util.get_node_ip_address())
         if self._shard.admin_key_file is not None:
             log.info("first admin key", file=self._shard.admin_key_file)
@@ -61,6 +63,20 @@ class Ledger:
         """Adds an event of kind `model` or `replica` to the audit log."""
         await self._shard.models.security_event(kind, detail)
 
+    # What the forecaster asks for.
+
+    async def save_forecasts(self, parts: list[tuple[str, float, bytes]]) -> None:
+        """Stores parts of what the forecaster is to go on with."""
+        await self._shard.models.save_forecasts(parts)
+
+    async def load_forecasts(self, after: str) -> list[tuple[str, float, bytes]]:
+        """What was stored, a page of it."""
+        return await self._shard.models.load_forecasts(after)
+
+    async def forget_forecasts(self, before: float) -> int:
+        """Removes parts that are older than a Unix time."""
+        return await self._shard.models.forget_forecasts(before)
+
     async def __del__(self) -> None:
         shard = getattr(self, "_shard", None)
         if shard is not None:
@@ -77,7 +93,7 @@ def ledger_application(config: FleetConfig, shard: int) -> serve.Application:
     deployment = serve.deployment(Ledger).options(
         name=ledger_name(shard),
         num_replicas=1,
-        ray_actor_options={"num_cpus": config.ledger.cpus},
+        ray_actor_options={"num_cpus": config.ledger.cpus} | off_spot(config),
         request_router_config=RequestRouterConfig(request_router_class=ROUTER_CLASS),
         health_check_period_s=HEALTH_PERIOD_S,
         health_check_timeout_s=HEALTH_TIMEOUT_S,

@@ -1,23 +1,25 @@
-"""What the ledger keeps of models: their starts, their versions, and what befell them."""
+"""What the ledger keeps of models: their starts and versions, what befell them, their demand."""
 
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from app.audit.events import AuditEvent, EventKind
-from app.store import starts
+from app.store import forecasts, starts
 from app.store.database import Database
 
 KINDS = frozenset({EventKind.MODEL, EventKind.REPLICA})
 """Kinds of events that the keeper may have recorded."""
 MOST_TEXT = 500
+PAGE_BYTES = 4 * 2**20
+"""Of the forecaster's parts in one answer."""
 
 Record = Callable[[Sequence[AuditEvent], float], Awaitable[None]]
 """Adds events to the audit log, at a time."""
 
 
 class LedgerModels:
-    """The keeper's way to the store and to the audit log.
+    """The way of the keeper and the forecaster to the store and to the audit log.
 
     Args:
         database: the store.
@@ -72,6 +74,40 @@ class LedgerModels:
         """
         async with self._database.begin() as conn:
             return await starts.raise_version(conn, model, version)
+
+    async def save_forecasts(self, parts: Sequence[tuple[str, float, bytes]]) -> None:
+        """Stores parts of what the forecaster is to go on with.
+
+        Args:
+            parts: name, Unix time and body of each, see `app.store.forecasts`.
+
+        Raises:
+            TooLarge: one is longer than a row may be.
+            StoreUnavailable: the store cannot be written.
+        """
+        async with self._database.begin() as conn:
+            await forecasts.save_forecasts(conn, parts)
+
+    async def load_forecasts(self, after: str = "") -> list[tuple[str, float, bytes]]:
+        """What was stored, a page of it: name, Unix time and body of each part.
+
+        Args:
+            after: the last name of the page before.
+
+        Raises:
+            StoreUnavailable: the store cannot be read.
+        """
+        async with self._database.read() as conn:
+            return await forecasts.list_forecasts(conn, after, PAGE_BYTES)
+
+    async def forget_forecasts(self, before: float) -> int:
+        """Removes parts that are older than a Unix time; says how many there were.
+
+        Raises:
+            StoreUnavailable: the store cannot be written.
+        """
+        async with self._database.begin() as conn:
+            return await forecasts.forget_forecasts(conn, before)
 
     async def security_event(
         self, kind: str, detail: Mapping[str, str | int | float | bool]

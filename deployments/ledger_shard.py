@@ -17,6 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.operations import Administration
+from app.admin.session import View
 from app.admission.exchange import Tick
 from app.admission.ledger import LedgerCore
 from app.admission.limits import BudgetTerms, LimitDefaults, LimitTable
@@ -53,11 +54,13 @@ class LedgerShard:
     Args:
         config: the fleet's configuration.
         shard: its number, from 0.
+        forecaster: asks for forecasts and plans; None where nobody can.
     """
 
-    def __init__(self, config: FleetConfig, shard: int) -> None:
+    def __init__(self, config: FleetConfig, shard: int, forecaster: View | None = None) -> None:
         self._config = config
         self._shard = shard
+        self._forecaster = forecaster
         self._database = Database(config.store.url)
         self._clock = LedgerClock()
         self._core = LedgerCore(
@@ -161,6 +164,7 @@ class LedgerShard:
                 clock=self._clock,
                 append_audit=self._append_audit,
                 audit_keys=self._audit_keys,
+                forecaster=self._forecaster,
             )
         async with self._database.read() as conn:
             await self._load_limits(conn, (await current(conn))[Version.LIMITS])

@@ -342,6 +342,7 @@ class Links:
             if flight.fresh:
                 router.first_token(wire_id, now)
                 flight.came(output, now)
+            flight.last_at = now
             router.progress(wire_id, count)
         if flight.landed is None:
             try:

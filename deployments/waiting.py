@@ -1,11 +1,12 @@
 """Requests at one gateway that wait for a replica, for the keeper to start or wake one."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from app.config import FleetConfig, Market, PoolConfig, Role
 from app.routing.router import Router
+from deployments.first_choice import FirstChoice
 from deployments.job import Admitted
 
 
@@ -18,8 +19,10 @@ class Waiting:
     """
 
     def __init__(self, config: FleetConfig, router: Router) -> None:
-        self._config = config
+        self._choice = FirstChoice(config)
         self._router = router
+        self._waiting: dict[int, Admitted] = {}
+        self._numbered = 0
         self._tokens: Counter[str] = Counter()
         self._requests: Counter[str] = Counter()
         self._takers = {pool.name: _taker(config, pool) for pool in config.pools}
@@ -35,6 +38,11 @@ class Waiting:
             if count
         }
 
+    @property
+    def requests(self) -> Collection[Admitted]:
+        """Those that wait."""
+        return self._waiting.values()
+
     @contextmanager
     def one(self, request: Admitted, now: float) -> Iterator[None]:
         """Counts a request while it waits.
@@ -43,7 +51,7 @@ class Waiting:
             request: its zone, class and length.
             now: the time, in monotonic seconds.
         """
-        pools = self._fitting(request)
+        pools = self._choice.pools(request)
         if not pools:
             yield
             return
@@ -54,27 +62,15 @@ class Waiting:
         name = self._takers[pool.name]
         self._requests[name] += 1
         self._tokens[name] += request.need_tokens
+        # Several requests may be equal, and one may wait more than once.
+        self._numbered += 1
+        number, self._waiting[self._numbered] = self._numbered, request
         try:
             yield
         finally:
             self._requests[name] -= 1
             self._tokens[name] -= request.need_tokens
-
-    def _fitting(self, request: Admitted) -> list[PoolConfig]:
-        """The pools that may take a request, the one built for its class first."""
-        pools = [
-            pool
-            for pool in self._config.pools_of(request.model, request.zone)
-            if pool.engine.max_model_len >= request.need_tokens
-            and pool.size_classes[-1].limit >= request.size_class.limit
-        ]
-        return sorted(
-            pools,
-            key=lambda pool: (
-                pool.isolated is not request.isolated,
-                request.size_class not in pool.size_classes,
-            ),
-        )
+            del self._waiting[number]
 
 
 def _taker(config: FleetConfig, pool: PoolConfig) -> str:

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin import keys, limits, log, tenants, usage
+from app.admin import capacity, keys, limits, log, tenants, usage
 from app.admin import params as p
 from app.admin.rights import ADMIN, EVERYBODY, MANAGERS, require
-from app.admin.session import Entry, Session
+from app.admin.session import Entry, Session, View
 from app.admin.values import parse
 from app.audit.events import AuditEvent, EventKind
 from app.config import FleetConfig
@@ -54,6 +54,8 @@ OPERATIONS = {
     "budgets.list": Operation(limits.list_budgets, p.OfTenant, MANAGERS, reads=True),
     "budgets.delete": Operation(limits.delete_budget, p.BudgetsDelete, ADMIN),
     "usage.query": Operation(usage.query, p.UsageQuery, EVERYBODY, reads=True),
+    "forecast.get": Operation(capacity.forecast, p.OfPool, MANAGERS, reads=True),
+    "plan.get": Operation(capacity.plan, p.OfPool, MANAGERS, reads=True),
     "audit.list": Operation(log.list_, p.AuditList, MANAGERS, reads=True),
     "audit.checkpoints": Operation(log.checkpoints, p.AuditCheckpoints, ADMIN, reads=True),
     "audit.export": Operation(log.export, p.AuditExport, ADMIN, reads=True),
@@ -76,6 +78,8 @@ class Administration:
         append_audit: adds entries to the audit log.
         audit_keys: public keys that sign the audit log; without them `audit.verify` takes the
             signatures of any key.
+        forecaster: asks for `forecast` or `plan` of a pool, or of all; without it they cannot be
+            had.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class Administration:
         clock: Callable[[], float],
         append_audit: AppendAudit,
         audit_keys: Collection[bytes] | None = None,
+        forecaster: View | None = None,
     ) -> None:
         self._database = database
         self._config = config
@@ -94,6 +99,7 @@ class Administration:
         self._clock = clock
         self._append_audit = append_audit
         self._audit_keys = None if audit_keys is None else frozenset(audit_keys)
+        self._forecaster = forecaster
 
     async def call(self, method: str, params: dict[str, Any], caller: Identity) -> dict[str, Any]:
         """Does what is asked, if the caller may.
@@ -113,6 +119,7 @@ class Administration:
             ZoneForbidden: the key would have a zone above the caller's; so for models and tiers.
             Conflict: what is to be made exists already.
             StoreUnavailable: the store cannot be read or written.
+            ForecasterUnavailable: the forecaster does not answer.
         """
         entry = _entry(method, caller)
         now = self._clock()
@@ -129,7 +136,10 @@ class Administration:
         self, operation: Operation, params: Section, caller: Identity, entry: Entry, now: float
     ) -> dict[str, Any]:
         def session(conn: AsyncConnection) -> Session:
-            return Session(conn, self._config, self._pepper, now, caller, entry, self._audit_keys)
+            return Session(
+                *(conn, self._config, self._pepper, now, caller, entry, self._audit_keys),
+                forecaster=self._forecaster,
+            )
 
         if operation.reads:
             async with self._database.read() as conn:

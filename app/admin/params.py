@@ -184,6 +184,13 @@ class OfTenant(Section):
     """Only this tenant's."""
 
 
+class OfPool(Section):
+    """All, or one pool's."""
+
+    pool: Reference | None = None
+    """Only this pool's; in a disaggregated one both sides are."""
+
+
 class LimitsDelete(Section):
     """A limit that goes back to the configuration's."""
 

@@ -1,14 +1,18 @@
 """What every operation works with, and what it leaves for the audit log."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.audit.events import AuditEvent, EventKind
 from app.config import FleetConfig
 from app.security.identity import Identity
+
+View = Callable[[str, str | None], Awaitable[dict[str, Any]]]
+"""Asks for what is called so, of one pool or of all."""
 
 
 @dataclass(slots=True)
@@ -57,6 +61,7 @@ class Session:
         caller: who asks.
         entry: what the audit log will say.
         audit_keys: public keys that sign the audit log; None for any.
+        forecaster: asks for `forecast` or `plan` of a pool, or of all; None where nobody can.
     """
 
     conn: AsyncConnection
@@ -66,6 +71,7 @@ class Session:
     caller: Identity
     entry: Entry
     audit_keys: frozenset[bytes] | None = None
+    forecaster: View | None = None
 
     def about(
         self,

@@ -71,6 +71,8 @@ ROUTES = (
     Route("GET", "budgets", "budgets.list", "Budgets that are not the configuration's"),
     Route("DELETE", "budgets", "budgets.delete", "Go back to the configuration's budget"),
     Route("GET", "usage", "usage.query", "Sums of what was used"),
+    Route("GET", "forecast", "forecast.get", "Demand that is expected, and why"),
+    Route("GET", "plan", "plan.get", "Replicas that are asked for, and why"),
     Route("GET", "audit", "audit.list", "Entries of the audit log"),
     Route("GET", "audit/checkpoints", "audit.checkpoints", "Signed checkpoints of the log"),
     Route("GET", "audit/verify", "audit.verify", "Whether the log is whole"),

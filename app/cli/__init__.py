@@ -11,7 +11,7 @@ command line is wrong.
 
 import typer
 
-from app.cli import audit, config, keys, limits, model, service, tenants, usage
+from app.cli import audit, config, keys, limits, model, profile, service, tenants, usage
 
 app = typer.Typer(
     name="tidegate",
@@ -31,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(config.app, name="config")
 app.add_typer(service.app)
+app.add_typer(profile.app)
 app.add_typer(keys.app, name="key")
 app.add_typer(model.app, name="model")
 app.add_typer(tenants.app, name="tenant")

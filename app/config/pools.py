@@ -118,7 +118,8 @@ class PoolConfig(Section):
     demand until then. In a disaggregated pool `prefill_tokens_per_s` is of a prefill replica,
     `decode_tokens_per_s` of a decode replica."""
     graceful_shutdown_timeout_s: Seconds = 300.0
-    """How long a stopping replica may go on with the requests it has."""
+    """How long a stopping replica may go on with the requests it has. On spot nodes at most 30 s:
+    they are gone two minutes after a notice, and what takes longer goes on elsewhere."""
     health_check_period_s: Seconds = 5.0
     """Seconds between two health checks of a replica."""
     health_check_timeout_s: Seconds = 30.0

@@ -204,6 +204,15 @@ starts = Table(
     Column("memory", BigInteger, nullable=False),
 )
 
+# What the forecaster goes on with after a restart; it alone knows what is in it.
+forecasts = Table(
+    "forecasts",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+
 # The highest signed version of each model that was ever loaded.
 model_versions = Table(
     "model_versions",

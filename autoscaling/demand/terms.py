@@ -58,6 +58,9 @@ class Message:
     """Seconds since its last message that was answered."""
     groups: dict[str, Sample]
     """By group (a pool's name, or `POOL--prefill`). One that is missing has had no demand."""
+    delay_s: float = 0.0
+    """Seconds since that span ended; above 0 where the message is sent again. Ages of corrections
+    are as of the end of the span."""
 
 
 @dataclass(frozen=True, slots=True)

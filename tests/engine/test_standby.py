@@ -9,10 +9,12 @@ from unittest import mock
 
 import pytest
 
+from autoscaling.plan_terms import Site
 from autoscaling.warm_pool import Order, Phase, Report
 from deployments import attendant as attendants
-from deployments.attendant import Attendant
+from deployments.attendant import Attendant, Origin
 from deployments.fitness import Fitness
+from deployments.keeping import Told
 from tests.engine.stack import Gateway, Replica, Stack
 
 CHAT = "/v1/chat/completions"
@@ -25,14 +27,15 @@ class Keeper:
 
     def __init__(self) -> None:
         self.order = Order.KEEP
+        self.leaves_in_s: float | None = None
         self.away = False
         self.reports: list[Report] = []
 
-    async def ask(self, report: Report) -> Order:
+    async def ask(self, report: Report) -> Told:
         if self.away:
             raise ConnectionError
         self.reports.append(report)
-        return self.order
+        return Told(self.order, self.leaves_in_s)
 
 
 class Attended:
@@ -45,6 +48,7 @@ class Attended:
         self.fitness = Fitness(replica.host, PROMPT, kv_cache_bytes=0, sleeps=False)
         self.attendant = Attendant(
             NAME,
+            Origin("node", Site("on-demand"), start_s=1.0, cached=True),
             replica.host,
             self.fitness,
             self.keeper.ask,
@@ -181,6 +185,7 @@ def test_what_it_reports(stack: Stack) -> None:
     assert (report.replica, report.phase, report.drained) == (NAME, Phase.STANDBY, False)
     assert 0 <= report.fragmentation < 1
     assert report.outstanding_tokens == 0
+    assert (report.node, report.cached, report.saturated) == ("node", True, False)
 
 
 def test_a_replica_drains_and_ends(stack: Stack) -> None:

@@ -80,7 +80,16 @@ def test_starts_without_the_heavy_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [(), ("config",), ("config", "check"), ("config", "schema"), ("status",), ("chat",)]
+    "command",
+    [
+        (),
+        ("config",),
+        ("config", "check"),
+        ("config", "schema"),
+        ("status",),
+        ("chat",),
+        ("profile",),
+    ],
 )
 def test_help_has_examples(command: tuple[str, ...]) -> None:
     result = run(*command, "--help")

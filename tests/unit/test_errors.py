@@ -65,6 +65,7 @@ def test_codes_are_the_published_ones() -> None:
         "replica_unreachable": 503,
         "handoff_failed": 503,
         "weights_unavailable": 503,
+        "forecaster_unavailable": 503,
         "internal_error": 500,
         "zone_mismatch": 500,
         "isolation_violated": 500,

@@ -35,6 +35,8 @@ from app.security.paths import authorise, is_admin
          Call("limits.delete", {"tenant": "a", "rule": "x", "user": "a@b.c"}, 200)),
         ("GET", "usage", "by=tenant,model&since=2027-01-31T00:00:00%2B01:00", None,
          Call("usage.query", {"by": "tenant,model", "since": "2027-01-31T00:00:00+01:00"}, 200)),
+        ("GET", "forecast", "pool=chat", None, Call("forecast.get", {"pool": "chat"}, 200)),
+        ("GET", "plan", "", None, Call("plan.get", {}, 200)),
         ("GET", "audit/export", "", None, Call("audit.export", {}, 200, lines=True)),
         ("GET", "audit", "", {"ignored": 1}, Call("audit.list", {}, 200)),
     ],

@@ -7,8 +7,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from autoscaling.scaling import ASK_S
 from autoscaling.simulated_serve import SimulatedReplica, SimulatedServe, Times
-from autoscaling.warm_pool import Order, Phase, PoolSettings, RecycleSettings, WarmPool
+from autoscaling.warm_pool import LEAVE_S, Order, Phase, PoolSettings, RecycleSettings, WarmPool
 
 ALLOWED = {
     Phase.STANDBY: {Order.KEEP, Order.WAKE, Order.EXIT},
@@ -48,6 +49,9 @@ class Pool(RuleBasedStateMachine):
         self.load = 0.0
         self.disturbed = self.now
         self.restarted = self.now
+        self.asking: int | None = None
+        self.lowest: int | None = None
+        self.asked_at = self.now
         pool = WarmPool(self.settings)
         self.serve = SimulatedServe(pool, self.times, max(1, least), self.watch)
 
@@ -64,18 +68,32 @@ class Pool(RuleBasedStateMachine):
 
     def watch(self, replica: SimulatedReplica, order: Order) -> None:
         assert order in ALLOWED[replica.phase]
+        if replica.leaving:
+            # It leaves early only for others, and takes no more while its node is there to be left.
+            assert order in {Order.KEEP, Order.DRAIN, Order.EXIT}
+            if order is Order.DRAIN and replica.leaves_at - self.now > LEAVE_S:
+                assert len(self.active()) > self.serve.pool.wanted or not self.calm
+            if replica.phase is Phase.ACTIVE and replica.leaves_at - self.now <= LEAVE_S:
+                assert order is Order.DRAIN
+            return
         if order in {Order.PARK, Order.DRAIN}:
             assert self.now - self.restarted >= self.settings.settle_s
             if self.calm:
                 assert len(self.active()) - 1 >= self.settings.least
         counts = self.serve.pool.snapshot(self.now)
         if order is Order.DRAIN:
-            assert self.settings.recycle is not None
+            recycle = self.settings.recycle or RecycleSettings()
             draining = [one for one in self.serve.of(Phase.DRAINING, self.now) if not one.stopped]
             if self.calm:
-                assert len(draining) + 1 <= self.settings.recycle.at_once(len(self.active()))
+                assert len(draining) + 1 <= recycle.at_once(len(self.active()))
         elif order is Order.WAKE and self.calm:
-            awake = len(self.active()) + len(self.serve.of(Phase.WAKING, self.now)) + 1
+            awake = 1 + len(
+                [
+                    one
+                    for one in self.active() + self.serve.of(Phase.WAKING, self.now)
+                    if not one.leaving
+                ]
+            )
             assert awake <= counts["wanted"] + counts["recycling"] + 1
         elif order is Order.EXIT and replica.phase is Phase.DRAINING:
             assert not self.active() or self.now >= replica.work_ends
@@ -93,9 +111,20 @@ class Pool(RuleBasedStateMachine):
                 replica.work_ends = self.now + self.random.uniform(0, 20)
         waits = 0 if active or not self.load else 3
         self.serve.pool.waiting(self.load if waits else 0.0, waits, self.now)
+        if self.asking is not None:
+            self.serve.pool.ask(self.asking, self.now)
+            self.asked_at = self.now
+        for replica in self.serve.replicas:
+            # As the keeper does, which may have been started anew.
+            if replica.leaving and not replica.stopped:
+                self.serve.pool.doom(replica.name, replica.leaves_at, self.now)
         before = {replica.name for replica in active}
         self.serve.step(self.now)
-        stopped = [one for one in self.serve.replicas if one.stopped and one.name in before]
+        stopped = [
+            one
+            for one in self.serve.replicas
+            if one.stopped and one.name in before and not one.leaving
+        ]
         if self.calm and self.settled:
             assert not [one for one in stopped if one.name not in self.stopped_before]
         self.stopped_before = {one.name for one in stopped}
@@ -103,6 +132,14 @@ class Pool(RuleBasedStateMachine):
         assert 0 <= plan.replicas <= self.settings.most + self.settings.surge
         assert self.settings.least <= plan.active <= self.settings.most
         assert plan.active + plan.standby <= self.settings.most
+        if self.asking is not None:
+            assert plan.active >= min(max(self.asking, self.settings.least), self.settings.most)
+        if self.now - self.asked_at < ASK_S:
+            self.lowest = None
+        elif self.lowest is not None and self.settled:
+            # Once nobody asks any more, one at a time, and never sooner than the work would.
+            assert plan.active >= self.lowest - 1
+        self.lowest = plan.active
 
     @property
     def settled(self) -> bool:
@@ -114,8 +151,23 @@ class Pool(RuleBasedStateMachine):
             self.second()
 
     @rule(replicas=st.floats(0, 4))
-    def ask(self, replicas: float) -> None:
+    def work(self, replicas: float) -> None:
         self.load = replicas * PER_REPLICA
+
+    @rule(replicas=st.none() | st.integers(-1, 9))
+    def ask_ahead(self, replicas: int | None) -> None:
+        self.asking = replicas
+
+    @precondition(lambda self: self.some())
+    @rule(data=st.data(), left_s=st.integers(0, 90))
+    def preempt(self, data: st.DataObject, left_s: int) -> None:
+        self.serve.preempt(self.one(data).name, self.now + left_s, self.now)
+        self.disturbed = max(self.disturbed, self.now)
+
+    @precondition(lambda self: self.some())
+    @rule(data=st.data())
+    def recommend_to_replace(self, data: st.DataObject) -> None:
+        self.serve.pool.replace(self.one(data).name)
 
     def one(self, data: st.DataObject) -> SimulatedReplica:
         running = self.serve.running(self.now)
@@ -161,7 +213,7 @@ class Pool(RuleBasedStateMachine):
         """Left alone without work, a pool comes to rest at what it is set to."""
         if not hasattr(self, "serve"):
             return
-        self.load = 0.0
+        self.load, self.asking = 0.0, None
         for replica in self.serve.replicas:
             replica.fragmentation, replica.fails = 0.0, False
         standby = min(self.settings.standby, self.settings.most - self.settings.least)
@@ -176,4 +228,4 @@ class Pool(RuleBasedStateMachine):
 
 
 TestPool = Pool.TestCase
-TestPool.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestPool.settings = settings(max_examples=45, stateful_step_count=25, deadline=None)

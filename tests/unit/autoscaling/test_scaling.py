@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaling.pool_terms import PoolSettings
-from autoscaling.scaling import Following
+from autoscaling.scaling import ASK_S, Following
 
 SETTINGS = PoolSettings(1, 6, 0, 1000, up_delay_s=5, down_delay_s=60)
 
@@ -60,3 +60,77 @@ def test_always_within_bounds(
         assert least <= wanted <= most
         assert wanted >= before - 1
         assert wanted >= 1 or not stranded
+
+
+def test_an_ask_counts_at_once_upwards_and_downwards() -> None:
+    following = Following(SETTINGS)
+    following.ask(5, 0.0)
+    assert following.update(0, 0.0) == 5
+    following.ask(2, 1.0)
+    assert following.update(0, 1.0) == 2
+
+
+def test_the_work_keeps_what_it_needs_beyond_the_ask() -> None:
+    following = Following(SETTINGS)
+    following.ask(5, 0.0)
+    following.update(1900, 0.0)
+    following.ask(1, 1.0)
+    assert following.update(1900, 1.0) == 4
+    following.ask(1, 2.0, covered=True)
+    assert following.update(1900, 2.0) == 1
+
+
+def test_the_work_comes_beyond_the_ask_after_its_delay() -> None:
+    following = Following(SETTINGS)
+    wanted = []
+    for now in range(8):
+        following.ask(2, float(now))
+        wanted.append(following.update(1900, float(now)))
+    assert wanted == [2, 2, 2, 2, 2, 4, 4, 4]
+
+
+def test_nothing_drops_when_nobody_asks_any_more() -> None:
+    following = Following(SETTINGS)
+    for now in range(100):
+        following.ask(5, float(now))
+        following.update(0, float(now))
+    wanted = [following.update(0, float(now)) for now in range(100, 330)]
+    assert wanted[: int(ASK_S) + 59] == [5] * (int(ASK_S) + 59)
+    assert wanted[-1] == 2
+    assert following.asked(330.0) is None
+
+
+def test_what_is_held_is_wanted_until_it_is_not() -> None:
+    following = Following(SETTINGS)
+    following.hold(3)
+    assert following.update(0, 0.0) == 3
+    following.hold(99)
+    assert following.update(0, 1.0) == 6
+    following.hold(0)
+    assert following.update(0, 2.0) == 6
+    following.ask(1, 3.0)
+    assert following.update(0, 3.0) == 1
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(0, 1e5), st.floats(0, 50), st.none() | st.integers(-5, 50), st.booleans()
+        ),
+        max_size=40,
+    )
+)
+def test_asks_keep_within_bounds(
+    events: list[tuple[float, float, int | None, bool]],
+) -> None:
+    following, now = Following(SETTINGS), 0.0
+    for work, passed, ask, covered in events:
+        now += passed
+        if ask is not None:
+            following.ask(ask, now, covered=covered)
+        wanted = following.update(work, now)
+        assert SETTINGS.least <= wanted <= SETTINGS.most
+        if ask is not None:
+            assert wanted >= min(ask, SETTINGS.most)
+            if covered:
+                assert wanted == max(SETTINGS.least, min(ask, SETTINGS.most))

@@ -13,7 +13,12 @@ from app.config import FleetConfig, load_config, parse_config
 from app.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]
-FILES = ("serve_config.yaml", "examples/disaggregated.yaml", "examples/disaggregated-gpu.yaml")
+FILES = (
+    "serve_config.yaml",
+    "serve_config.gpu.yaml",
+    "examples/disaggregated.yaml",
+    "examples/disaggregated-gpu.yaml",
+)
 ARGS: dict[str, dict[str, Any]] = {
     file: yaml.safe_load((ROOT / file).read_text())["applications"][0]["args"] for file in FILES
 }

@@ -73,7 +73,13 @@ def test_the_example_for_gpus() -> None:
 
 @pytest.mark.filterwarnings("ignore")  # Ray's own, on import.
 @pytest.mark.parametrize(
-    "file", ["serve_config.yaml", "examples/disaggregated.yaml", "examples/disaggregated-gpu.yaml"]
+    "file",
+    [
+        "serve_config.yaml",
+        "serve_config.gpu.yaml",
+        "examples/disaggregated.yaml",
+        "examples/disaggregated-gpu.yaml",
+    ],
 )
 def test_files_are_what_serve_takes(file: str) -> None:
     from ray.serve.schema import HTTPOptionsSchema, ServeDeploySchema

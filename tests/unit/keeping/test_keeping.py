@@ -59,8 +59,8 @@ def test_a_gateway_that_falls_silent_waits_no_more() -> None:
 def test_a_replica_that_is_missing_is_woken() -> None:
     keeping = Keeping(fleet(min_replicas=1))
     keeping.plans(0.0)
-    assert keeping.report(SMALL, report("r1", Phase.STANDBY), 10.0) is Order.WAKE
-    assert keeping.report(SMALL, report("r1", Phase.ACTIVE), 11.0) is Order.KEEP
+    assert keeping.report(SMALL, report("r1", Phase.STANDBY), 10.0) == (Order.WAKE, None)
+    assert keeping.report(SMALL, report("r1", Phase.ACTIVE), 11.0) == (Order.KEEP, None)
 
 
 def test_starts_are_shown_until_the_replica_reports() -> None:

@@ -1,0 +1,1 @@
+"""How well demand is foreseen, on two weeks of real traffic."""

@@ -1,0 +1,1 @@
+"""What it costs to look ahead, and what comes of it on a real cluster."""
