@@ -148,7 +148,9 @@ class FleetPlanner:
             self._share = ceil(len(self._due) / ticks)
         for _ in range(min(self._share, len(self._due))):
             group = self.groups[self._due.popleft()]
-            self._fits += group.learn(self._history, wall, fits=len(self._fits) < _MOST_WAITING)
+            self._fits += group.forecasts.learn(
+                self._history, wall, fits=len(self._fits) < _MOST_WAITING
+            )
 
     def due(self) -> list[FitJob]:
         """Fits that should be made now, a few at a time; whoever takes them makes them."""
@@ -162,7 +164,7 @@ class FleetPlanner:
         """
         group, _, side = result.id.rpartition("/")
         if group in self.groups:
-            self.groups[group].fitted(side, result)
+            self.groups[group].forecasts.fitted(side, result)
 
     def nodes(self) -> list[NodeNeed]:
         """Everything that the planned fleet takes of its nodes, what runs already included."""

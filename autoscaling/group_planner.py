@@ -1,18 +1,16 @@
 """The plan of one group of replicas: from the demand it has to replicas by market."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
 from app.config import Market
 from autoscaling.capacity import CapacityModel
-from autoscaling.demand.history import DemandHistory, Side
+from autoscaling.demand.history import DemandHistory
 from autoscaling.demand.terms import Work
-from autoscaling.forecast.fitting import FitJob, FitResult
-from autoscaling.forecast.series_forecaster import SeriesForecaster
 from autoscaling.forecast.settings import ForecastSettings
-from autoscaling.forecast.terms import QUANTILES, Forecast
+from autoscaling.group_forecasts import GroupForecasts
 from autoscaling.group_settings import GroupSettings
 from autoscaling.lead_time import LeadTimes
 from autoscaling.placement.offers import Offer, Quotes, offers_of
@@ -21,7 +19,6 @@ from autoscaling.placement.survival import SurvivalModel
 from autoscaling.plan_terms import Ask, Capacity, Need, Placed, Running, Site, Situation
 from autoscaling.planner import Planner, PlannerSettings
 
-COARSE_S = 600.0
 RECENT_S = 30.0
 """Seconds of demand that count as recent, at most; fewer where replicas are ready sooner."""
 REPORT_S = 1.0
@@ -62,22 +59,20 @@ class GroupPlanner:
 
     __slots__ = (
         "_capacity",
-        "_forecasters",
-        "_forecasts",
         "_placed",
         "_placer",
         "_planner",
         "_recheck_s",
         "_settings",
-        "_step_s",
+        "forecasts",
         "last",
         "running",
     )
 
     def __init__(self, settings: GroupSettings, forecasts: ForecastSettings | None) -> None:
         self._settings = settings
-        self._forecasts = forecasts
-        self._step_s = settings.scaling.forecast.step_s
+        self.forecasts = GroupForecasts(settings, forecasts)
+        """What demand is expected."""
         profile, scaling = settings.pool.capacity, settings.scaling
         self._capacity = CapacityModel(
             Capacity(
@@ -100,7 +95,6 @@ class GroupPlanner:
         self._placed: _Placement | None = None
         # Not all groups in the same tick.
         self._recheck_s = RECHECK_S * (1 + crc32(settings.name.encode()) / 2**32)
-        self._forecasters: dict[Side, SeriesForecaster] = {}
         self.running: dict[Market, Running] = {market: Running() for market in settings.bounds}
         """What the keeper has said of each market's replicas."""
         self.last: Planned | None = None
@@ -110,50 +104,6 @@ class GroupPlanner:
     def settings(self) -> GroupSettings:
         """What the configuration says of the group."""
         return self._settings
-
-    def learn(self, history: DemandHistory, wall: float, *, fits: bool) -> list[FitJob]:
-        """Gives the forecasts the bins that have closed; once after each of them.
-
-        Args:
-            history: The demand of all groups.
-            wall: Unix time in seconds.
-            fits: Whether fits can be made.
-
-        Returns:
-            Fits that should be made now; their ids are of the form `GROUP/SIDE`.
-        """
-        if self._forecasts is None:
-            return []
-        name = self._settings.name
-        jobs: list[FitJob] = []
-        for side in self._settings.sides:
-            fine = history.series(name, side, self._forecasts.step_s, wall)
-            coarse = history.series(name, side, COARSE_S, wall)
-            forecaster = self._forecasters.setdefault(side, SeriesForecaster(self._forecasts))
-            forecaster.update(fine, coarse)
-            if fits:
-                due = forecaster.due(fine, coarse)
-                jobs += [replace(job, id=f"{name}/{side}") for job in due]
-        return jobs
-
-    def forecaster(self, side: Side) -> SeriesForecaster | None:
-        """The forecast of one kind of work; None before there has been any.
-
-        Args:
-            side: One of the group's sides.
-        """
-        return self._forecasters.get(side)
-
-    def fitted(self, side: str, result: FitResult) -> None:
-        """Takes the result of a fit, whenever it comes.
-
-        Args:
-            side: Whose it is, by the end of the job's id.
-            result: What came of it.
-        """
-        for own, forecaster in self._forecasters.items():
-            if own == side:
-                forecaster.fitted(result)
 
     def observe(
         self, work: Work, replicas: int, answers: tuple[int, int], saturated: bool, wall: float
@@ -211,16 +161,15 @@ class GroupPlanner:
         lead_s, lead_reason = leads.horizon(settings.name, markets, kind)
         recent = history.recent(settings.name, wall, min(max(lead_s, 5.0), RECENT_S))
         running = self.running.values()
-        # What is in no bin yet, or little more: what has fallen off since is not expected again.
-        latest = history.recent(settings.name, wall, min(max(self._step_s / 2, 5.0), RECENT_S))
-        prefill, decode = self._peaks(lead_s, latest, wall)
+        latest = self.forecasts.latest(history, wall)
+        prefill, decode = self.forecasts.peaks(lead_s, latest, wall)
         standby = sum(bounds.standby_replicas for bounds in settings.bounds.values())
         near_s, near_prefill, near_decode = 0.0, None, None
         if standby:
             near_s, _ = leads.horizon(settings.name, markets, "standby")
             # The keeper is told at the next tick, and a replica when it reports next.
             near_s += settings.scaling.tick_s + REPORT_S
-            near_prefill, near_decode = self._peaks(min(near_s, lead_s), latest, wall)
+            near_prefill, near_decode = self.forecasts.peaks(min(near_s, lead_s), latest, wall)
         return Situation(
             lead_s=lead_s,
             lead_reason=lead_reason,
@@ -233,34 +182,12 @@ class GroupPlanner:
             ready=sum(each.active for each in running),
             least=settings.least,
             most=settings.most,
-            no_forecast=self._why_none() if prefill is None or decode is None else "",
+            no_forecast="" if prefill and decode else self.forecasts.why_none(),
             standby=standby,
             standby_lead_s=near_s,
             near_prefill=near_prefill,
             near_decode=near_decode,
         )
-
-    def _peaks(
-        self, lead_s: float, latest: Work | None, wall: float
-    ) -> tuple[Forecast | None, Forecast | None]:
-        prefill = self._peak("prefill", lead_s, None if latest is None else latest.prefill, wall)
-        decode = self._peak("decode", lead_s, None if latest is None else latest.decode, wall)
-        return prefill, decode
-
-    def _why_none(self) -> str:
-        if self._forecasts is None:
-            return "forecasts are switched off"
-        if not self._forecasters:
-            return "there has been no demand yet"
-        return f"not one span of {self._forecasts.step_s:g} s has been seen whole yet"
-
-    def _peak(
-        self, side: Side, lead_s: float, latest: float | None, wall: float
-    ) -> Forecast | None:
-        if side not in self._settings.sides:
-            return Forecast(lead_s, (0.0,) * len(QUANTILES))
-        forecaster = self._forecasters.get(side)
-        return forecaster.peak(wall, lead_s, latest) if forecaster is not None else None
 
     def _place(
         self,
@@ -325,7 +252,7 @@ class GroupPlanner:
         """
         return {
             "demand": history.state(self._settings.name),
-            "forecasts": {side: each.state() for side, each in self._forecasters.items()},
+            "forecasts": self.forecasts.state(),
             "capacity": self._capacity.state(),
             "planner": self._planner.state(),
         } | ({"placer": self._placer.state()} if self._placer is not None else {})
@@ -354,13 +281,8 @@ class GroupPlanner:
                 lambda part: history.restore(self._settings.name, part),
                 state["demand"],
             )
-        parts = state.get("forecasts")
-        if isinstance(parts, Mapping) and self._forecasts is not None:
-            for side in self._settings.sides:
-                if side in parts:
-                    forecaster = SeriesForecaster(self._forecasts)
-                    take(f"forecast of {side}", forecaster.restore, parts[side])
-                    self._forecasters[side] = forecaster
+        if "forecasts" in state:
+            take("forecasts", self.forecasts.restore, state["forecasts"])
         take("capacity", self._capacity.restore, state.get("capacity"))
         take("planner", self._planner.restore, state.get("planner"))
         if self._placer is not None and "placer" in state:

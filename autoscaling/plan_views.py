@@ -34,7 +34,7 @@ def forecast_view(group: GroupPlanner, history: DemandHistory, wall: float) -> d
         view["lead_time_s"] = round(group.last.situation.lead_s, 1)
         view["lead_time_reason"] = group.last.situation.lead_reason
     for side in group.settings.sides:
-        forecaster = group.forecaster(side)
+        forecaster = group.forecasts.of(side)
         if forecaster is None:
             view["sides"][side] = {"reason": "there has been no demand yet"}
             continue

@@ -26,10 +26,10 @@ from rich.progress import Progress
 from benchmarks.foresight.results import write
 from tests.cluster.fleet import Fleet, until
 from tests.cluster.processes import adopting_orphans
-from tests.cluster.settings import base_config, short_folder
+from tests.cluster.settings import SMALL_POOL, base_config, one_pool, short_folder
 from tests.metadata_service import MetadataServer
 
-POOL = "public-small"
+POOL = SMALL_POOL
 ON_DEMAND, SPOT = f"{POOL}--on-demand", f"{POOL}--spot"
 TOKENS = 75
 NOTICE_S = 90.0
@@ -37,25 +37,19 @@ console = Console()
 
 
 def configuration(metadata: str, period_s: float) -> dict[str, Any]:
-    """One pool in both markets; each replica is planned to carry 30 output tokens a second.
+    """One pool in both markets; each replica is planned to carry 36 output tokens a second.
 
     Args:
         metadata: URL of the metadata service.
         period_s: after how long the load repeats.
     """
-    config = base_config()
-    args = config["applications"][0]["args"]
-    [pool] = [pool for pool in args["pools"] if pool["name"] == POOL]
-    pool["markets"] = {
+    markets = {
         "on-demand": {"min_replicas": 1, "max_replicas": 2},
         "spot": {"min_replicas": 1, "max_replicas": 1},
     }
-    pool["capacity"] = {"prefill_tokens_per_s": 10000.0, "decode_tokens_per_s": 40.0}
-    args["pools"] = [pool]
-    args["zones"] = {"public": args["zones"]["public"]}
-    args["size_classes_required"] = ["small", "medium"]
-    args["classifier"] = {"enabled": False}
-    args["guards"] = {}
+    capacity = {"prefill_tokens_per_s": 10000.0, "decode_tokens_per_s": 40.0}
+    config = one_pool(base_config(), markets, capacity=capacity)
+    args = config["applications"][0]["args"]
     args["recycling"] = {"enabled": False}
     args["scaling"] = {
         "target_load": 1.0,

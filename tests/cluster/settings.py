@@ -18,6 +18,7 @@ from deployments.environment import second_cluster_environment, serve_environmen
 
 ROOT = Path(__file__).parents[2]
 MODEL = "demo"
+SMALL_POOL = "public-small"
 
 
 def base_config() -> dict[str, Any]:
@@ -73,6 +74,19 @@ def with_markets(config: Mapping[str, Any]) -> dict[str, Any]:
     for pool in args["pools"]:
         if pool["name"] == "public-small":
             pool["markets"] = {"on-demand": {}, "spot": {}}
+    return smaller
+
+
+def one_pool(config: Mapping[str, Any], markets: Mapping[str, Any], **pool: Any) -> dict[str, Any]:
+    """The configuration with the small pool alone, in some markets, and no guards in its way."""
+    smaller = deepcopy(dict(config))
+    args = smaller["applications"][0]["args"]
+    [small] = [each for each in args["pools"] if each["name"] == SMALL_POOL]
+    args["pools"] = [small | {"markets": dict(markets)} | pool]
+    args["zones"] = {"public": args["zones"]["public"]}
+    args["size_classes_required"] = ["small", "medium"]
+    args["classifier"] = {"enabled": False}
+    args["guards"] = {}
     return smaller
 
 

@@ -13,11 +13,11 @@ import pytest
 import ray
 
 from tests.cluster.fleet import Fleet, until
-from tests.cluster.settings import base_config, short_folder
+from tests.cluster.settings import SMALL_POOL, base_config, one_pool, short_folder
 from tests.cluster.streams import Streams
 from tests.metadata_service import MetadataServer
 
-POOL = "public-small"
+POOL = SMALL_POOL
 ON_DEMAND, SPOT = f"{POOL}--on-demand", f"{POOL}--spot"
 PERIOD_S = 50.0
 BUSY_S = 20.0
@@ -29,20 +29,14 @@ NOTICE_S = 40.0
 
 def configuration(metadata: str) -> dict[str, Any]:
     """One pool in both markets, whose load repeats faster than a replica starts on this machine."""
-    config = base_config()
-    args = config["applications"][0]["args"]
-    [pool] = [pool for pool in args["pools"] if pool["name"] == POOL]
-    pool["markets"] = {
+    markets = {
         "on-demand": {"min_replicas": 1, "max_replicas": 2, "standby_replicas": 1},
         "spot": {"min_replicas": 1, "max_replicas": 1},
     }
     # Far less than a replica carries here: what is looked at is when capacity comes.
-    pool["capacity"] = {"prefill_tokens_per_s": 10000.0, "decode_tokens_per_s": 40.0}
-    args["pools"] = [pool]
-    args["zones"] = {"public": args["zones"]["public"]}
-    args["size_classes_required"] = ["small", "medium"]
-    args["classifier"] = {"enabled": False}
-    args["guards"] = {}
+    capacity = {"prefill_tokens_per_s": 10000.0, "decode_tokens_per_s": 40.0}
+    config = one_pool(base_config(), markets, capacity=capacity)
+    args = config["applications"][0]["args"]
     args["recycling"] = {"enabled": False}
     args["scaling"] = {
         # The work outstanding never asks for a third replica by itself.

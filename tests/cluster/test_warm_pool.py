@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.fleet import Fleet, until
-from tests.cluster.settings import base_config, short_folder
+from tests.cluster.settings import base_config, one_pool, short_folder
 from tests.cluster.streams import Streams
 
 POOL = "public-small--on-demand"
@@ -19,15 +19,9 @@ RECYCLED_S = 150.0
 
 def configuration() -> dict[str, Any]:
     """One pool with a replica on standby, whose replicas are replaced at a tender age."""
-    config = base_config()
+    markets = {"on-demand": {"min_replicas": 1, "max_replicas": 3, "standby_replicas": 1}}
+    config = one_pool(base_config(), markets)
     args = config["applications"][0]["args"]
-    [pool] = [pool for pool in args["pools"] if pool["name"] == "public-small"]
-    pool["markets"] = {"on-demand": {"min_replicas": 1, "max_replicas": 3, "standby_replicas": 1}}
-    args["pools"] = [pool]
-    args["zones"] = {"public": args["zones"]["public"]}
-    args["size_classes_required"] = ["small", "medium"]
-    args["classifier"] = {"enabled": False}
-    args["guards"] = {}
     # About 2,000 tokens a replica: the last but one of the tests asks for more than that.
     args["scaling"] = {"target_load": 0.12, "up_delay_s": 1.0}
     args["recycling"] = {"age_s": AGE_S, "jitter": 0.0, "drain_s": 20.0}
