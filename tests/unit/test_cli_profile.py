@@ -118,10 +118,20 @@ def profile(fake: FakeService, *more: str, pool: str = "public-small") -> Result
     return CliRunner().invoke(app, [*command, *more], env={"COLUMNS": "200"})
 
 
+def measured(fake: FakeService, out: Path) -> Result:
+    """A run that has found something: on a busy machine the first ones may be too short for it."""
+    for seconds in ("1.5", "3", "6"):
+        fake.bodies.clear()
+        result = profile(fake, "--seconds", seconds, "--out", str(out))
+        if result.exit_code == 0:
+            break
+    assert result.exit_code == 0, result.output
+    return result
+
+
 def test_the_command_measures_a_service(fake: FakeService, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
-    result = profile(fake, "--seconds", "2.5", "--out", str(out))
-    assert result.exit_code == 0, result.output
+    result = measured(fake, out)
     assert "gets as much load as it bears" in result.stderr
     [line] = [line for line in result.stdout.splitlines() if line.startswith("capacity:")]
     pasted = CapacityConfig.model_validate(yaml.safe_load(line)["capacity"])
@@ -143,7 +153,7 @@ def test_the_command_measures_a_service(fake: FakeService, tmp_path: Path) -> No
 def test_figures_are_of_one_replica(fake: FakeService, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     fake.ready = lambda: 2
-    assert profile(fake, "--seconds", "1", "--out", str(out)).exit_code == 0
+    measured(fake, out)
     document = json.loads(out.read_text())
     assert document["sides"]["prefill"]["replicas"] == 2
     assert document["capacity"]["prefill_tokens_per_s"] < 14_000
