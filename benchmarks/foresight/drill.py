@@ -2,11 +2,11 @@
 
 ::
 
-    python -m benchmarks.foresight.drill --periods 6
+    python -m benchmarks.foresight.drill --periods 8
 
-The load is quiet and busy in turn. Replicas for it have to be started, since none stands by. What
-is looked at is when they are ready, against when the load rises. Then a fake metadata service says
-that the spot node goes, under a load that never ceases.
+The load is quiet and busy in turn, and a third replica, on standby while it is quiet, is needed for
+it. What is looked at is when it is active, against when the load rises. Then a fake metadata service
+says that the spot node goes, under a load that never ceases.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rich.progress import Progress
 from benchmarks.foresight.results import write
 from tests.cluster.fleet import Fleet, until
 from tests.cluster.processes import adopting_orphans
-from tests.cluster.settings import SMALL_POOL, base_config, one_pool, short_folder
+from tests.cluster.settings import SMALL_POOL, base_config, foresight, short_folder
 from tests.metadata_service import MetadataServer
 
 POOL = SMALL_POOL
@@ -34,32 +34,6 @@ ON_DEMAND, SPOT = f"{POOL}--on-demand", f"{POOL}--spot"
 TOKENS = 75
 NOTICE_S = 90.0
 console = Console()
-
-
-def configuration(metadata: str, period_s: float) -> dict[str, Any]:
-    """One pool in both markets; each replica is planned to carry 36 output tokens a second.
-
-    Args:
-        metadata: URL of the metadata service.
-        period_s: after how long the load repeats.
-    """
-    markets = {
-        "on-demand": {"min_replicas": 1, "max_replicas": 2},
-        "spot": {"min_replicas": 1, "max_replicas": 1},
-    }
-    capacity = {"prefill_tokens_per_s": 10000.0, "decode_tokens_per_s": 40.0}
-    config = one_pool(base_config(), markets, capacity=capacity)
-    args = config["applications"][0]["args"]
-    args["recycling"] = {"enabled": False}
-    args["scaling"] = {
-        "target_load": 1.0,
-        "down_delay_s": 10.0,
-        "forecast": {"step_s": 10, "seasons_s": [period_s]},
-        "lead_time": {"cold_s": 40.0, "cached_s": 40.0},
-        # On a node that is minutes old nobody relies for 99 of 100 leads.
-        "spot": {"epsilon": 0.2, "metadata_endpoint": metadata, "poll_s": 1.0},
-    }
-    return config
 
 
 @dataclass(slots=True)
@@ -113,31 +87,31 @@ def main(
     out: Annotated[Path, typer.Option(help="Directory for the results.")] = Path(
         "benchmarks/results"
     ),
-    periods: Annotated[int, typer.Option(help="How often the load rises.")] = 6,
-    period_s: Annotated[float, typer.Option(help="Seconds after which it repeats.")] = 160.0,
-    busy_s: Annotated[float, typer.Option(help="Seconds that it is high.")] = 50.0,
+    periods: Annotated[int, typer.Option(help="How often the load rises.")] = 8,
+    period_s: Annotated[float, typer.Option(help="Seconds after which it repeats.")] = 50.0,
+    busy_s: Annotated[float, typer.Option(help="Seconds that it is high.")] = 20.0,
 ) -> None:
     """How long before the rise replicas are ready, and what a preemption costs.
 
     [b]Example[/b]
 
-      python -m benchmarks.foresight.drill --periods 6
+      python -m benchmarks.foresight.drill --periods 8
     """
     with (
         adopting_orphans(),
         MetadataServer() as metadata,
         short_folder() as folder,
-        Fleet(configuration(metadata.url, period_s), folder, orderly=False) as fleet,
+        Fleet(foresight(base_config(), metadata.url, period_s), folder, orderly=False) as fleet,
     ):
         rises = _rises(fleet, periods, period_s, busy_s)
         notice = _preempted(fleet, metadata, period_s)
     about = (
-        f"a load that is high for {busy_s:g} of every {period_s:g} s; the third replica has to be "
-        "started for it, on the two cores that serve and make the load."
+        f"a load that is high for {busy_s:g} of every {period_s:g} s; while it is quiet the third "
+        "replica is on standby. Two cores serve and make the load."
     )
     leads = ", ".join("not in time" if lead is None else f"{lead:+.0f} s" for lead in rises["lead"])
     figures = {
-        "ready before the rise, by rise (negative: after it)": leads,
+        "active before the rise, by rise (negative: after it)": leads,
         "measured lead time by the end": f"{rises['lead_time_s']:.0f} s",
         "requests, lost": f"{rises['requests']}, {rises['lost']}",
         "from the notice to the keeper knowing": f"{notice['known_s']:.1f} s",
@@ -166,7 +140,7 @@ def _plan(fleet: Fleet) -> Mapping[str, Any]:
 
 
 def _rises(fleet: Fleet, periods: int, period_s: float, busy_s: float) -> dict[str, Any]:
-    """For each rise, how long before it the third replica was ready; None if it never was."""
+    """For each rise, how long before it the third replica was active; None if it never was."""
     leads: list[float | None] = []
     with Load(fleet, period_s, busy_s) as load, Progress(console=console) as progress:
         task = progress.add_task("rises", total=periods)
@@ -174,8 +148,7 @@ def _rises(fleet: Fleet, periods: int, period_s: float, busy_s: float) -> dict[s
         for number in range(periods + 1):
             rise = first + number * period_s
             ready_at: float | None = None
-            # From the middle of the quiet time before the rise to the end of the busy time.
-            while time.time() < rise + busy_s:
+            while time.time() < rise + busy_s / 2:
                 there = _active(fleet) >= 3
                 if not there:
                     ready_at = None

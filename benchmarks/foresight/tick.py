@@ -40,7 +40,7 @@ def main(
       python -m benchmarks.foresight.tick --pools 10,100 --ticks 60
     """
     rows = [measure(int(count), ticks) for count in pools.split(",")]
-    write(out, "tick", {"history_s": _HISTORY_S, "ticks": ticks, "rows": rows})
+    write(out, "tick", {"ticks": ticks, "rows": rows})
 
 
 def measure(pools: int, ticks: int) -> dict[str, Any]:
@@ -50,8 +50,8 @@ def measure(pools: int, ticks: int) -> dict[str, Any]:
         pools: how many.
         ticks: how many are measured, a second apart.
     """
-    # Of a large fleet a shorter past: its bins are there either way.
-    history_s = _HISTORY_S if pools <= 1000 else 600.0
+    # Of a large fleet a shorter past: its bins take the same memory either way.
+    history_s = _HISTORY_S if pools <= 100 else 600.0
     before = psutil.Process().memory_info().rss
     fleet = fleet_of(pools)
     planner, demand, news = FleetPlanner(fleet), Demand(fleet), news_of(fleet)

@@ -90,6 +90,39 @@ def one_pool(config: Mapping[str, Any], markets: Mapping[str, Any], **pool: Any)
     return smaller
 
 
+def foresight(config: Mapping[str, Any], metadata: str, period_s: float) -> dict[str, Any]:
+    """One pool in both markets, with a replica on standby, whose demand repeats.
+
+    Each replica is planned to carry 27 output tokens a second: far less than it does here, since
+    what is looked at is when capacity comes.
+
+    Args:
+        config: the repository's own.
+        metadata: URL of the metadata service.
+        period_s: after how long demand repeats.
+    """
+    markets = {
+        "on-demand": {"min_replicas": 1, "max_replicas": 2, "standby_replicas": 1},
+        "spot": {"min_replicas": 1, "max_replicas": 1},
+    }
+    capacity = {"prefill_tokens_per_s": 10000.0, "decode_tokens_per_s": 30.0}
+    alone = one_pool(config, markets, capacity=capacity)
+    args = alone["applications"][0]["args"]
+    args["recycling"] = {"enabled": False}
+    args["scaling"] = {
+        # The work outstanding never asks for a third replica by itself.
+        "target_load": 1.0,
+        "up_delay_s": 2.0,
+        "down_delay_s": 4.0,
+        # After a few periods higher quantiles are still wide.
+        "forecast": {"step_s": 10, "seasons_s": [period_s], "quantile": 0.5},
+        "lead_time": {"cold_s": 12.0, "cached_s": 12.0, "standby_s": 3.0},
+        # On a node that is minutes old nobody relies for 99 of 100 leads.
+        "spot": {"epsilon": 0.2, "metadata_endpoint": metadata, "poll_s": 0.5},
+    }
+    return alone
+
+
 def prompt_of(tokens: int) -> str:
     """A text of about so many tokens, in words."""
     tokenizer = Tokenizer.from_file(str(ROOT / "models/demo/tokenizer.json"))

@@ -13,7 +13,7 @@ import pytest
 import ray
 
 from tests.cluster.fleet import Fleet, until
-from tests.cluster.settings import SMALL_POOL, base_config, one_pool, short_folder
+from tests.cluster.settings import SMALL_POOL, base_config, foresight, short_folder
 from tests.cluster.streams import Streams
 from tests.metadata_service import MetadataServer
 
@@ -21,34 +21,9 @@ POOL = SMALL_POOL
 ON_DEMAND, SPOT = f"{POOL}--on-demand", f"{POOL}--spot"
 PERIOD_S = 50.0
 BUSY_S = 20.0
-LEARNED_AFTER = 4
-LEAD_S = 12.0
+LEARNED_AFTER = 3
 LEARNING_TIMEOUT_S = 600
 NOTICE_S = 40.0
-
-
-def configuration(metadata: str) -> dict[str, Any]:
-    """One pool in both markets, whose load repeats faster than a replica starts on this machine."""
-    markets = {
-        "on-demand": {"min_replicas": 1, "max_replicas": 2, "standby_replicas": 1},
-        "spot": {"min_replicas": 1, "max_replicas": 1},
-    }
-    # Far less than a replica carries here: what is looked at is when capacity comes.
-    capacity = {"prefill_tokens_per_s": 10000.0, "decode_tokens_per_s": 40.0}
-    config = one_pool(base_config(), markets, capacity=capacity)
-    args = config["applications"][0]["args"]
-    args["recycling"] = {"enabled": False}
-    args["scaling"] = {
-        # The work outstanding never asks for a third replica by itself.
-        "target_load": 1.0,
-        "up_delay_s": 2.0,
-        "down_delay_s": 4.0,
-        "forecast": {"step_s": 10, "seasons_s": [PERIOD_S]},
-        "lead_time": {"cold_s": LEAD_S, "cached_s": LEAD_S, "standby_s": 3.0},
-        # On a node that is minutes old nobody relies for 99 of 100 leads.
-        "spot": {"epsilon": 0.2, "metadata_endpoint": metadata, "poll_s": 0.5},
-    }
-    return config
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +36,7 @@ def metadata() -> Iterator[MetadataServer]:
 def foreseeing(orphans: None, metadata: MetadataServer) -> Iterator[Fleet]:
     with (
         short_folder() as folder,
-        Fleet(configuration(metadata.url), folder, orderly=False) as fleet,
+        Fleet(foresight(base_config(), metadata.url, PERIOD_S), folder, orderly=False) as fleet,
     ):
         yield fleet
 
