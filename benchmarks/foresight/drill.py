@@ -5,8 +5,8 @@
     python -m benchmarks.foresight.drill --periods 8
 
 The load is quiet and busy in turn, and a third replica, on standby while it is quiet, is needed for
-it. What is looked at is when it is active, against when the load rises. Then a fake metadata service
-says that the spot node goes, under a load that never ceases.
+it. What is looked at is when it is active, against when the load rises. Then a fake metadata
+service says that the spot node goes, under a load that never ceases.
 """
 
 from __future__ import annotations
