@@ -17,10 +17,9 @@ from ray.core.generated import autoscaler_pb2, gcs_pb2
 
 from app.config import FleetConfig, Market
 from app.config.pools import MARKET_LABEL
+from autoscaling.group_settings import AVAILABILITY_ZONE_LABEL, REGION_LABEL
 from autoscaling.plan_terms import Site
 
-REGION_LABEL = "ray.io/availability-region"
-AVAILABILITY_ZONE_LABEL = "ray.io/availability-zone"
 TIMEOUT_S = 5.0
 READ_S = 1.0
 _NEVER = 2**62  # what Ray says of a node that goes nobody knows when, and a bit less
