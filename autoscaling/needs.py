@@ -32,14 +32,13 @@ class Asked:
         """The most that any term asks for."""
         return max(term.replicas for term in self.terms)
 
-    def fits(self, replicas: int, margin: float) -> bool:
-        """Whether so many replicas are enough with some share of them to spare.
+    def enough(self, margin: float) -> int:
+        """Replicas that are enough with some share of them to spare.
 
         Args:
-            replicas: How many.
             margin: Share by which work may turn out greater.
         """
-        return self.whole <= replicas and self.load * (1 + margin) <= replicas
+        return max(self.whole, _up(self.load * (1 + margin)))
 
 
 def asked(situation: Situation, quantile: float, drain_backlog_s: float) -> Asked:

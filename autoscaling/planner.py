@@ -2,12 +2,13 @@
 
 A need is the largest of what is asked for by the forecast (a quantile of demand over the lead
 time), by recent demand with the backlog, by the work outstanding, and by the configuration. It goes
-up at once. It goes down by one replica at a time, when one fewer has been enough with a margin for
-`down_delay_s`; as the forecast is that of the whole lead time, nothing is given up that would have
-to be started again meanwhile. Whether replicas that were asked for have come is not looked at:
+up at once. It goes down when fewer have been enough with a margin for `down_delay_s`, to the most
+that was needed meanwhile; as the forecast is that of the whole lead time, nothing is given up that
+would have to be started again soon. Whether replicas that were asked for have come is not looked at:
 those that are pending or have failed change nothing in what is needed.
 """
 
+from collections import deque
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -35,12 +36,12 @@ class PlannerSettings:
     drain_backlog_s: float = 30.0
     """Seconds in which what waits is to be worked off."""
     down_delay_s: float = 600.0
-    """Seconds for which one fewer must have been enough before the need goes down by it."""
+    """Seconds for which fewer must have been enough before the need goes down to that."""
     hold_s: float = 30.0
     """Seconds after the beginning, or after metrics were lost, in which nothing counts towards
     `down_delay_s`: what there is has to be heard first."""
     margin: float = 0.05
-    """Share by which work may turn out greater and still fit into one replica fewer."""
+    """Share by which work may turn out greater and still fit into fewer replicas."""
 
     def __post_init__(self) -> None:
         """Refuses settings that no need could follow.
@@ -64,7 +65,7 @@ class Planner:
         settings: How its need follows from its situation.
     """
 
-    __slots__ = ("_below_since", "_held", "_now", "_settings", "_unsure_at")
+    __slots__ = ("_below_since", "_enough", "_held", "_now", "_settings", "_unsure_at")
 
     def __init__(self, settings: PlannerSettings) -> None:
         self._settings = settings
@@ -72,6 +73,9 @@ class Planner:
         """What was needed last; below 0 before there was anything."""
         self._now = float("-inf")
         self._below_since: float | None = None
+        self._enough: deque[tuple[float, int]] = deque()
+        """When how many were enough; the counts fall, since what came before a larger one that
+        is younger does not matter."""
         self._unsure_at: float | None = None
 
     def decide(self, s: Situation, now: float) -> Need:
@@ -112,29 +116,38 @@ class Planner:
             ValueError: It is something else; nothing has changed then.
         """
         self._held = saved.count(saved.section(state, "held")["held"], "held", _MOST)
-        self._below_since = self._unsure_at = None
+        self._forget()
+        self._unsure_at = None
+
+    def _forget(self) -> None:
+        self._below_since = None
+        self._enough.clear()
 
     def _pass_time(self, now: float) -> None:
         if not isfinite(now):
             now = self._now if isfinite(self._now) else 0.0
         if now < self._now:  # another clock: what was counted by the last one is void
-            self._below_since = None
+            self._forget()
             self._unsure_at = now if self._unsure_at is not None else None
         self._now = now
 
     def _keep(self, before: int, wants: Asked) -> int:
-        """What the need does not go below now: that of before, or one fewer when it is time."""
+        """What the need does not go below now: that of before, or what has been enough."""
         assert self._unsure_at is not None
         heard = not wants.unsure and self._now - self._unsure_at >= self._settings.hold_s
-        if not heard or not wants.fits(before - 1, self._settings.margin):
-            self._below_since = None
+        enough = wants.enough(self._settings.margin)
+        if not heard or enough >= before:
+            self._forget()
             return before
         if self._below_since is None:
             self._below_since = self._now
-        if self._now - self._below_since < self._settings.down_delay_s:
-            return before
-        self._below_since = self._now
-        return before - 1
+        delay_s, counts = self._settings.down_delay_s, self._enough
+        while counts and counts[-1][1] <= enough:
+            counts.pop()
+        counts.append((self._now, enough))
+        while self._now - counts[0][0] > delay_s:
+            counts.popleft()
+        return counts[0][1] if self._now - self._below_since >= delay_s else before
 
     def _why_held(self, kept: int, wants: Asked) -> str:
         text = f"{kept:,} are kept"
@@ -143,7 +156,10 @@ class Planner:
         if self._below_since is None:
             return text
         passed, delay = self._now - self._below_since, self._settings.down_delay_s
-        return f"{text}: one fewer has been enough for {passed:,.0f} of {delay:,.0f} s"
+        if passed >= delay:
+            return f"{text}: the most that was needed for {delay:,.0f} s"
+        fewer = self._enough[0][1]
+        return f"{text}: {fewer:,} have been enough for {passed:,.0f} of {delay:,.0f} s"
 
     def _need(self, most: int, held: Term, wants: Asked) -> Need:
         terms = (*wants.terms, held)

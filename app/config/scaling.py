@@ -186,7 +186,7 @@ class ScalingConfig(Section):
     up_delay_s: Annotated[float, Field(strict=True, ge=0)] = 5.0
     """Seconds for which more must be wanted before more are started or woken."""
     down_delay_s: Annotated[float, Field(strict=True, ge=0)] = 600.0
-    """Seconds for which fewer must be wanted before one is put on standby or stopped."""
+    """Seconds for which fewer must be wanted before any is put on standby or stopped."""
     drain_backlog_s: Seconds = 30.0
     """Seconds in which requests that wait are to be worked off."""
     tick_s: Seconds = 1.0
