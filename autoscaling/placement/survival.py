@@ -20,6 +20,7 @@ SPOT = "spot"
 WARNED_S = 1800.0
 """For how long an availability zone is as risky as a new one after a rebalance notice."""
 MAX_SITES = 256
+MAX_ANSWERS = 4096
 HALF_S = 3 * 86400.0
 """Seconds in which half of what was learned fades. A place that nothing runs in any more because it
 was bad becomes one that is not known, and is tried again."""
@@ -36,7 +37,10 @@ class SurvivalModel:
     replicas on on-demand nodes are never lost.
     """
 
-    __slots__ = ("_cells", "_faded", "_presence", "_regions", "_shocks", "_warned")
+    __slots__ = (
+        "_answers", "_cells", "_faded", "_known_rates", "_lives", "_presence", "_refreshed",
+        "_regions", "_shocks", "_warned",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._cells: dict[Place, Cell] = {}
@@ -45,6 +49,11 @@ class SurvivalModel:
         self._warned: dict[Place, float] = {}
         self._presence = Presence()
         self._faded: float | None = None
+        self._refreshed: float | None = None
+        # Many groups ask the same of the same sites, until something is learned.
+        self._known_rates: dict[Site, Rates] = {}
+        self._answers: dict[tuple[Site, float, float], float] = {}
+        self._lives: dict[tuple[Site, float], tuple[float, float]] = {}
 
     def exposed(self, site: Site, age_s: float, span_s: float) -> None:
         """Takes that a spot replica's node was up for a while.
@@ -89,6 +98,7 @@ class SurvivalModel:
         """
         if site.market == SPOT and math.isfinite(wall) and self._known(_place(site)):
             self._warned[_place(site)] = wall + WARNED_S
+            self._learned()
 
     def survival(self, site: Site, age_s: float, horizon_s: float, wall: float) -> float:
         """The chance that a node which is there is still there after a while.
@@ -110,11 +120,19 @@ class SurvivalModel:
             raise ValueError(f"horizon_s is {horizon_s}: it must be a number of seconds from 0 on")
         if site.market != SPOT:
             return 0.0
-        self._shocks.refresh(wall)
-        self._presence.refresh(wall)
-        self._fade(wall)
-        rates = self._rates(site, wall)
-        return _integral(rates, age_s if sensible(age_s) else 0.0, horizon_s)
+        if wall != self._refreshed:
+            self._refreshed = wall
+            self._shocks.refresh(wall)
+            self._presence.refresh(wall)
+            self._fade(wall)
+        key = site, age_s, horizon_s
+        risk = self._answers.get(key)
+        if risk is None:
+            rates = self._rates(site, wall)
+            risk = _integral(rates, age_s if sensible(age_s) else 0.0, horizon_s)
+            if len(self._answers) < MAX_ANSWERS and _place(site) not in self._warned:
+                self._answers[key] = risk
+        return risk
 
     def life(self, site: Site, settled_s: float, wall: float) -> tuple[float, float]:
         """How long a new node is expected to last.
@@ -127,6 +145,9 @@ class SurvivalModel:
         Returns:
             Seconds that it is expected to be up and younger than `settled_s`, and to be up at all.
         """
+        lasting = self._lives.get((site, settled_s))
+        if lasting is not None:
+            return lasting
         rates = self._rates(site, wall)
         young = life = 0.0
         alive = 1.0
@@ -137,6 +158,8 @@ class SurvivalModel:
                     life += (alive - left) / rate
                     young += (alive - left) / rate if stop <= settled_s else 0.0
                     alive = left
+        if len(self._lives) < MAX_ANSWERS and _place(site) not in self._warned:
+            self._lives[site, settled_s] = young, life
         return young, life
 
     def shocks(self) -> Shares:
@@ -168,20 +191,33 @@ class SurvivalModel:
         cells = dict(map(cell_of, sites))
         self._shocks.restore(state.get("shocks"))
         self._cells, self._regions = cells, {}
+        self._learned()
         for (region, _), cell in cells.items():
             whole = self._regions.setdefault(region, Cell())
             for bucket in range(len(AGES_S)):
                 whole.add(bucket, cell.lost[bucket], cell.exposed[bucket])
 
     def _rates(self, site: Site, wall: float) -> Rates:
+        known = self._known_rates.get(site)
+        if known is not None:
+            return known
         place = _place(site)
         whole, own = self._regions.get(site.region), self._cells.get(place)
         rates = PRIOR if whole is None else whole.rates(PRIOR)
         rates = rates if own is None else own.rates(rates)
         # A clock that was set back does not prolong a warning.
-        if 0 < self._warned.get(place, -math.inf) - wall <= WARNED_S:
-            rates = tuple(max(rate, rates[0]) for rate in rates)
+        if place in self._warned:
+            if 0 < self._warned[place] - wall <= WARNED_S:
+                return tuple(max(rate, rates[0]) for rate in rates)
+            del self._warned[place]
+        if len(self._known_rates) < MAX_SITES:
+            self._known_rates[site] = rates
         return rates
+
+    def _learned(self) -> None:
+        self._known_rates.clear()
+        self._answers.clear()
+        self._lives.clear()
 
     def _known(self, place: Place) -> bool:
         if place not in self._cells and len(self._cells) < MAX_SITES:
@@ -193,6 +229,7 @@ class SurvivalModel:
         bucket = sum(age_s >= begin for begin in AGES_S) - 1
         self._cells[place].add(bucket, lost, exposed)
         self._regions[place[0]].add(bucket, lost, exposed)
+        self._learned()
 
     def _fade(self, wall: float) -> None:
         passed = math.inf if self._faded is None else wall - self._faded
@@ -204,6 +241,7 @@ class SurvivalModel:
             self._shocks.fade(factor)
             for cell in (*self._cells.values(), *self._regions.values()):
                 cell.fade(factor)
+            self._learned()
 
 
 def _integral(rates: Rates, age_s: float, horizon_s: float) -> float:
