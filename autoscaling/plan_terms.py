@@ -1,6 +1,7 @@
 """What the planner is told of a group of replicas, and what it answers."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from autoscaling.demand.terms import Work
 from autoscaling.forecast.terms import Forecast
@@ -20,8 +21,7 @@ class Capacity:
     """Where it comes from, in a few words."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Site:
+class Site(NamedTuple):
     """Nodes of one market in one availability zone; empty names where there is only one."""
 
     market: str

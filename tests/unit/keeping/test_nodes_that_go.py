@@ -39,7 +39,7 @@ class World:
                     Phase.ACTIVE,
                     age_s=100.0,
                     node=f"node-{name}",
-                    site=replace(WEST, market=deployment.rpartition("--")[2]),
+                    site=WEST._replace(market=deployment.rpartition("--")[2]),
                 ),
             )
             for deployment, names in active.items()
