@@ -11,7 +11,11 @@
     │   ├── UnknownZone           400  unknown_zone
     │   ├── NotFound              404  not_found
     │   ├── MethodNotAllowed      405  method_not_allowed
-    │   └── Conflict              409  conflict
+    │   ├── Conflict              409  conflict
+    │   └── SimulationError       400  simulation_invalid
+    │       ├── TraceInvalid      400  trace_invalid
+    │       ├── PolicyFailed      400  policy_failed
+    │       └── Infeasible        400  infeasible
     ├── Unauthenticated           (a group: never raised itself)
     │   ├── MissingKey            401  missing_api_key
     │   ├── InvalidKey            401  invalid_api_key
@@ -215,6 +219,50 @@ class Conflict(InvalidRequest):
 
     status = 409
     code = "conflict"
+
+
+class SimulationError(InvalidRequest, ValueError):
+    """What a simulation or an optimisation is made of makes no sense.
+
+    Commands and benchmarks meet it, no route does.
+    """
+
+    code = "simulation_invalid"
+
+
+class TraceInvalid(SimulationError):
+    """Demand, capacity or latency data is not what it should be.
+
+    Args:
+        what: What was read, such as a file's name.
+        line: Number of the line, from 1; 0 where it is about all of it.
+        problem: What is wrong with it, and the way out.
+    """
+
+    code = "trace_invalid"
+    # Nothing where the error was rebuilt from its parts by another process.
+    what: str = ""
+    line: int = 0
+    problem: str = ""
+
+    def __init__(self, what: str, line: int, problem: str) -> None:
+        where = f"{what}, line {line:,}" if line else what
+        super().__init__(f"{where}: {problem}")
+        self.what = what
+        self.line = line
+        self.problem = problem
+
+
+class PolicyFailed(SimulationError):
+    """A policy raised, or asked for what it may not have."""
+
+    code = "policy_failed"
+
+
+class Infeasible(SimulationError):
+    """Nothing satisfies all that is asked; the message names what cannot be met."""
+
+    code = "infeasible"
 
 
 class Unauthenticated(TidegateError):

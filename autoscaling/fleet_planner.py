@@ -40,9 +40,10 @@ class FleetPlanner:
 
     Args:
         fleet: A valid configuration.
+        survival: What is known of the risks of spot nodes; by default what is known of all.
     """
 
-    def __init__(self, fleet: FleetConfig) -> None:
+    def __init__(self, fleet: FleetConfig, survival: SurvivalModel | None = None) -> None:
         scaling = fleet.scaling
         self._fleet = fleet
         self._step_s = float(scaling.forecast.step_s)
@@ -64,7 +65,7 @@ class FleetPlanner:
                 "standby": scaling.lead_time.standby_s,
             }
         )
-        self._survival = SurvivalModel()
+        self._survival = SurvivalModel() if survival is None else survival
         self.prices(Quotes())
         self._due: deque[str] = deque()
         self._share = 1

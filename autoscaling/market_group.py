@@ -1,15 +1,44 @@
 """The warm pools of one group, a deployment for each market, and what they do for each other."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from autoscaling.keeper_news import Throughput
 from autoscaling.plan_terms import Ask
-from autoscaling.pool_terms import PoolSettings
+from autoscaling.pool_terms import PoolSettings, Report
 from autoscaling.reactive import needed_replicas
-from autoscaling.warm_pool import WarmPool
 
 ON_DEMAND = "on-demand"
 SATURATED = 0.5
+
+
+class Pool(Protocol):
+    """What a group has to know of a pool, see `autoscaling.warm_pool.WarmPool`."""
+
+    @property
+    def wanted(self) -> int:
+        """Replicas that should take requests."""
+
+    @property
+    def active(self) -> Sequence[Report]:
+        """Those that take requests, on nodes that stay."""
+
+    @property
+    def doomed(self) -> Sequence[Report]:
+        """Those that take or took requests, on nodes that go."""
+
+    @property
+    def work(self) -> float:
+        """Tokens outstanding."""
+
+    def ask(self, active: int, now: float, *, covered: bool = False) -> None:
+        """Takes how many active replicas are asked for."""
+
+    def hold(self, least: int) -> None:
+        """Wants at least so many active replicas, in the place of doomed ones elsewhere."""
+
+    def cover(self, active: int) -> None:
+        """Takes how many active replicas elsewhere stand in for doomed ones here."""
 
 
 class MarketGroup:
@@ -24,7 +53,7 @@ class MarketGroup:
 
     __slots__ = ("_before", "_pools", "_settings")
 
-    def __init__(self, pools: Mapping[str, WarmPool], settings: PoolSettings) -> None:
+    def __init__(self, pools: Mapping[str, Pool], settings: PoolSettings) -> None:
         self._pools = dict(pools)
         self._settings = settings
         self._before: int | None = None

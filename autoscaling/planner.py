@@ -4,8 +4,8 @@ A need is the largest of what is asked for by the forecast (a quantile of demand
 time), by recent demand with the backlog, by the work outstanding, and by the configuration. It goes
 up at once. It goes down when fewer have been enough with a margin for `down_delay_s`, to the most
 that was needed meanwhile; as the forecast is that of the whole lead time, nothing is given up that
-would have to be started again soon. Whether replicas that were asked for have come is not looked at:
-those that are pending or have failed change nothing in what is needed.
+would have to be started again soon. Whether replicas that were asked for have come is not looked
+at: those that are pending or have failed change nothing in what is needed.
 """
 
 from collections import deque

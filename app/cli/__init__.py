@@ -11,7 +11,19 @@ command line is wrong.
 
 import typer
 
-from app.cli import audit, config, keys, limits, model, profile, service, tenants, usage
+from app.cli import (
+    audit,
+    config,
+    keys,
+    limits,
+    model,
+    plan,
+    profile,
+    replay,
+    service,
+    tenants,
+    usage,
+)
 
 app = typer.Typer(
     name="tidegate",
@@ -23,6 +35,8 @@ app = typer.Typer(
       tidegate status
       tidegate key create acme ada --zone private
       tidegate chat "What is a tide gate?" --stream
+      tidegate plan examples/fleet-profile.yaml
+      tidegate replay examples/demand.csv
       tidegate usage --by tenant,model --since 7d""",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -32,6 +46,8 @@ app = typer.Typer(
 app.add_typer(config.app, name="config")
 app.add_typer(service.app)
 app.add_typer(profile.app)
+app.add_typer(plan.app)
+app.add_typer(replay.app)
 app.add_typer(keys.app, name="key")
 app.add_typer(model.app, name="model")
 app.add_typer(tenants.app, name="tenant")

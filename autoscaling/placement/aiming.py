@@ -1,4 +1,4 @@
-"""The mix to aim at, searched for anew only when something has changed."""
+"""The mix to aim at: followed as things change, and searched for anew now and then."""
 
 import math
 from collections.abc import Mapping
@@ -8,11 +8,13 @@ from autoscaling.placement.distribution import Values, held
 from autoscaling.placement.judging import Bounds
 from autoscaling.placement.offers import Offer
 from autoscaling.placement.survival import SurvivalModel
-from autoscaling.placement.targets import Target, aim, left, outlooks
+from autoscaling.placement.targets import Target, aim, follow, left, outlooks
 from autoscaling.plan_terms import Site
 
 RECHECK_S = 5.0
 """Seconds after which risks are looked at again while nothing else changes."""
+SEARCH_S = 600.0
+"""Seconds for which the mix that was found is followed in small steps instead of searched for."""
 STEPS = 10
 """Risks that round to the same tenth of a power of e are the same to the search."""
 
@@ -27,6 +29,8 @@ class Aimed:
     """The risks that it was searched for, rounded."""
     until: float
     """Monotonic time up to which it stands without another look."""
+    searched: float
+    """Monotonic time of the last search."""
     target: Target
     """What was found."""
     spot_left: Values
@@ -73,17 +77,20 @@ class Aiming:
             for ground in outlook.grounds
             for chance in (1.0 - ground.stays, ground.zone_shock, ground.region_shock)
         )
-        if last is not None and (last.inputs, last.risks) == (inputs, risks):
-            target, spot_left = last.target, left(last.target, offers, seen)
-            if _on_demand(bounds, spot_left) != target.on_demand:
-                last = None
-        else:
-            last = None
-        if last is None:
-            target = aim(offers, seen, bounds)
-            spot_left = left(target, offers, seen)
-            target = replace(target, on_demand=_on_demand(bounds, spot_left))
-        self._last = Aimed(inputs, risks, now + RECHECK_S, target, spot_left)
+        target, searched = None, now
+        if last is not None:
+            searched = last.searched
+            if (last.inputs, last.risks) == (inputs, risks):
+                target = last.target
+                if _on_demand(bounds, left(target, offers, seen)) != target.on_demand:
+                    target = None
+            if target is None and 0 <= now - searched < SEARCH_S:
+                target = follow(last.target, offers, seen, bounds)
+        if target is None:
+            target, searched = aim(offers, seen, bounds), now
+        spot_left = left(target, offers, seen)
+        target = replace(target, on_demand=_on_demand(bounds, spot_left))
+        self._last = Aimed(inputs, risks, now + RECHECK_S, searched, target, spot_left)
         return self._last
 
 

@@ -21,6 +21,7 @@ STARTS = 4
 SIZES = 16
 MAX_STEPS = 60
 MAX_REFINED = 4
+MAX_IMPROVED = 12
 
 
 def cheapest(grounds: Sequence[Ground], bounds: Bounds) -> Mix:
@@ -43,6 +44,30 @@ def cheapest(grounds: Sequence[Ground], bounds: Bounds) -> Mix:
     for at, count in zip(order, best, strict=True):
         spot[at] = int(count)
     return Mix(tuple(spot), int(on_demand[0]), float(value[0]))
+
+
+def improved(grounds: Sequence[Ground], bounds: Bounds, spot: Sequence[int]) -> Mix | None:
+    """A mix made better in single replicas: much quicker than a search, and seldom worse.
+
+    Args:
+        grounds: Spot sites.
+        bounds: What is wanted.
+        spot: Replicas by site to begin with, in the order of the sites.
+
+    Returns:
+        What was found; None where only a search will do, since the need is searched in blocks or
+        what there is to begin with is not within the bounds.
+    """
+    order, kept = _kept(grounds)
+    mix = np.array([spot[at] for at in order], dtype=np.int64)
+    if _block(bounds) > 1 or sum(spot) != mix.sum() or mix.sum() > bounds.most_spot:
+        return None
+    search = _Search(kept, bounds)
+    best, value, on_demand = search.improved(mix)
+    found = [0] * len(grounds)
+    for at, count in zip(order, best, strict=True):
+        found[at] = int(count)
+    return Mix(tuple(found), on_demand, value)
 
 
 def promising(grounds: Sequence[Ground], bounds: Bounds) -> float:
@@ -86,6 +111,13 @@ class _Search:
     def starts(self) -> Counts:
         """Mixes to begin with; all there are where they are few."""
         return self._all() if self._few else self._spreads()
+
+    def improved(self, mix: Counts) -> tuple[Counts, float, int]:
+        """A mix made better in single replicas, what it is worth and what it takes on demand."""
+        mix = np.minimum(mix, self._caps)
+        value = float(self.judge.judge(mix[None, :])[0][0])
+        best, value = self._climb(mix, value, (1,), MAX_IMPROVED)
+        return best, value, int(self.judge.judge(best[None, :])[1][0])
 
     def refined(self, mix: Counts, block: int) -> Counts:
         """A mix that was found in blocks, improved in single replicas."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from autoscaling.placement.distribution import AvailabilityZone, Region, survivors
 from autoscaling.placement.experience import AGES_S
 from autoscaling.placement.judging import Bounds, Ground, Values
-from autoscaling.placement.mixes import cheapest, promising
+from autoscaling.placement.mixes import cheapest, improved, promising
 from autoscaling.placement.offers import Offer
 from autoscaling.placement.survival import SurvivalModel
 from autoscaling.plan_terms import Site
@@ -104,6 +104,31 @@ def aim(offers: Sequence[Offer], seen: Sequence[Outlook], bounds: Bounds) -> Tar
     mix = cheapest(best.grounds, bounds)
     spot = {offer.site: n for offer, n in zip(offers, mix.spot, strict=True) if n}
     return Target(mix.on_demand, spot, best.settled_s if spot else 0.0)
+
+
+def follow(
+    last: Target, offers: Sequence[Offer], seen: Sequence[Outlook], bounds: Bounds
+) -> Target | None:
+    """The last target, made better: for what has changed a little since it was searched for.
+
+    Args:
+        last: It.
+        offers: Of spot sites; those that `seen` was made of.
+        seen: What they are like.
+        bounds: What is wanted.
+
+    Returns:
+        The target; None where only a search will do.
+    """
+    sites = {offer.site for offer in offers}
+    if not last.spot or bounds.most_spot == 0 or not last.spot.keys() <= sites:
+        return None
+    grounds = next(each.grounds for each in seen if each.settled_s == last.settled_s)
+    mix = improved(grounds, bounds, [last.spot.get(offer.site, 0) for offer in offers])
+    if mix is None:
+        return None
+    spot = {offer.site: n for offer, n in zip(offers, mix.spot, strict=True) if n}
+    return Target(mix.on_demand, spot, last.settled_s) if spot else None
 
 
 def left(target: Target, offers: Sequence[Offer], seen: Sequence[Outlook]) -> Values:

@@ -27,6 +27,8 @@ def sample(cls: type[TidegateError]) -> TidegateError:
         return ContextLengthExceeded(prompt_tokens=40_000, max_tokens=16, limit=32_768)
     if cls is ConfigError:
         return ConfigError([("args.pools[0].zone", "no such zone")])
+    if cls is errors.TraceInvalid:
+        return errors.TraceInvalid("demand.csv", 3, "a rate below 0")
     if issubclass(cls, errors.Limited):
         return cls("It went wrong.", **LIMITED)
     return cls("It went wrong.")
@@ -43,6 +45,10 @@ def test_codes_are_the_published_ones() -> None:
         "not_found": 404,
         "method_not_allowed": 405,
         "conflict": 409,
+        "simulation_invalid": 400,
+        "trace_invalid": 400,
+        "policy_failed": 400,
+        "infeasible": 400,
         "missing_api_key": 401,
         "invalid_api_key": 401,
         "expired_api_key": 401,
