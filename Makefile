@@ -89,6 +89,10 @@ bench-forecast: install-dev ## measure forecasts on two weeks of real demand
 bench-foresight: install-dev ## measure planning ahead: ticks, a month, a real cluster
 	@for what in tick month drill; do $(BIN)/python -m benchmarks.foresight.$$what $(ARGS); done
 
+.PHONY: bench-autoscaling
+bench-autoscaling: install-dev ## replay two weeks of demand under every policy; ARGS=--reduced for minutes
+	@exec $(BIN)/python -m benchmarks.autoscaling $(ARGS)
+
 .PHONY: install
 install: ## bring .venv to the lock file of PROFILE
 	@PYTHON='$(PYTHON)' scripts/install.sh '$(PROFILE)'

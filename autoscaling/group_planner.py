@@ -158,7 +158,7 @@ class GroupPlanner:
         settings = self._settings
         markets = [market.value for market in settings.bounds]
         kind = leads.kind(settings.name, markets)
-        lead_s, lead_reason = leads.horizon(settings.name, markets, kind)
+        lead_s, lead_reason = self._lead(leads, markets, kind)
         recent = history.recent(settings.name, wall, min(max(lead_s, 5.0), RECENT_S))
         running = self.running.values()
         latest = self.forecasts.latest(history, wall)
@@ -188,6 +188,16 @@ class GroupPlanner:
             near_prefill=near_prefill,
             near_decode=near_decode,
         )
+
+    def _lead(self, leads: LeadTimes, markets: list[str], kind: str) -> tuple[float, str]:
+        """How far to look ahead: until what is started now is ready, wherever that is certain."""
+        name, bounds = self._settings.name, self._settings.bounds
+        others = [market for market in markets if market != Market.ON_DEMAND.value]
+        on_demand = bounds.get(Market.ON_DEMAND)
+        most = max((each.max_replicas for each in bounds.values()), default=0)
+        if others and on_demand is not None and on_demand.max_replicas >= most:
+            return leads.stand_in(name, Market.ON_DEMAND.value, others, kind)
+        return leads.horizon(name, markets, kind)
 
     def _place(
         self,

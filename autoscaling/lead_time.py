@@ -112,6 +112,30 @@ class LeadTimes:
         """
         return max(self.lead(group, market, kind) for market in markets or ("",))
 
+    def stand_in(
+        self, group: str, market: str, others: Sequence[str], kind: str
+    ) -> tuple[float, str]:
+        """The lead of a market whose replicas stand in for those of all others.
+
+        How long the others wait for their nodes does not matter then.
+
+        Args:
+            group: Whose replicas they are.
+            market: The one that stands in.
+            others: The others: the quickest of all counts while no start in `market` was measured.
+            kind: One of `KINDS`.
+
+        Returns:
+            The seconds, and where they come from in words.
+
+        Raises:
+            ValueError: There is no such kind.
+        """
+        own = self.lead(group, market, kind)
+        if any(self._counts(wall) for _, wall in self._series.get((group, market, kind), ())):
+            return own
+        return min(own, *(self.lead(group, other, kind) for other in others))
+
     def kind(self, group: str, markets: Sequence[str]) -> str:
         """How the next start of a group will be at worst: the slower kind among its last five.
 

@@ -154,7 +154,7 @@ class SpotConfig(Section):
     sites: tuple[SiteConfig, ...] = Field(default=(), max_length=64)
     """Where spot nodes can be had. By default one site that is not named, with a spot node at 0.4
     of the price of an on-demand node."""
-    epsilon: Annotated[float, Field(strict=True, gt=0, le=0.5)] = 0.1
+    epsilon: Annotated[float, Field(strict=True, gt=0, le=0.5)] = 0.2
     """Chance that is taken of having less capacity than planned because spot nodes are lost before
     others are ready. What is planned for is a high quantile of demand: both have to go wrong."""
     over_provision: Fraction = 0.5

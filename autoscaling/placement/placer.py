@@ -6,7 +6,7 @@ lead time is over, which is when replacements are ready. Four rules carry it:
 - The mix is never dearer than all of it on demand, and on-demand nodes are taken to stay.
 - Spot replicas count for what their age, availability zone and region make likely. On-demand
   replicas stand in at once for what is missing of the promise, and for a while longer.
-- What runs seems a tenth cheaper, and a price must have lasted, so that nothing moves for pennies.
+- What runs seems cheaper, and a price must have lasted, so that nothing moves for pennies.
 - Where the promise cannot be kept there is as much as possible, and the reason says what limits.
 """
 

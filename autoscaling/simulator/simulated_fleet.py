@@ -36,7 +36,7 @@ class Variant:
     """What work is multiplied by; 1 as profiled."""
     quantile: float = 0.9
     """Of demand, that capacity is to be enough for."""
-    epsilon: float = 0.1
+    epsilon: float = 0.2
     """Chance that is taken of having less than is planned."""
     conformal: bool = True
     """Whether quantiles of demand are planned by; its median otherwise."""
@@ -68,11 +68,11 @@ def fleet_of(terms: Terms, variant: Variant, tick_s: float) -> FleetConfig:
     """
     longest = int(max(2048, 8 * (terms.mean_prompt + terms.mean_output)))
     saturation = int(max(longest, terms.max_seqs * (terms.mean_prompt + terms.mean_output)))
-    markets: dict[str, Any] = {
-        "on-demand": {"min_replicas": min(terms.least, terms.most), "max_replicas": terms.most}
-    }
+    # Nobody else has to keep any on demand either, where there are spot nodes.
+    least = {"min_replicas": min(terms.least, terms.most), "max_replicas": terms.most}
+    markets: dict[str, Any] = {"on-demand": least}
     if terms.spot_sites:
-        markets["spot"] = {"min_replicas": 0, "max_replicas": terms.most}
+        markets = {"on-demand": least | {"min_replicas": 0}, "spot": least}
     forecast: dict[str, Any] = {
         "enabled": variant.forecast,
         "quantile": variant.quantile if variant.conformal else _MEDIAN,
