@@ -9,7 +9,7 @@ nodes of one are often lost together.
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 from autoscaling.placement.experience import AGES_S, PRIOR, Cell, Rates, cell_of, sensible
 from autoscaling.placement.presence import MAX_SPAN_S, Place, Presence
@@ -30,6 +30,17 @@ MAX_FADE_S = 7 * 86400.0
 VERSION = 1
 
 
+class Prospect(NamedTuple):
+    """What becomes of nodes that have settled at some age."""
+
+    risk: float
+    """Losses to be expected of one of that age, see `SurvivalModel.risk`."""
+    young: float
+    """Seconds that a new one is expected to be up and younger than that."""
+    life: float
+    """Seconds that a new one is expected to be up at all."""
+
+
 class SurvivalModel:
     """Learns from how long spot nodes last.
 
@@ -38,8 +49,8 @@ class SurvivalModel:
     """
 
     __slots__ = (
-        "_answers", "_cells", "_faded", "_known_rates", "_lives", "_presence", "_refreshed",
-        "_regions", "_shocks", "_warned",
+        "_answers", "_cells", "_faded", "_known_rates", "_presence", "_refreshed", "_regions",
+        "_shocks", "_warned",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -53,7 +64,6 @@ class SurvivalModel:
         # Many groups ask the same of the same sites, until something is learned.
         self._known_rates: dict[Site, Rates] = {}
         self._answers: dict[tuple[Site, float, float], float] = {}
-        self._lives: dict[tuple[Site, float], tuple[float, float]] = {}
 
     def exposed(self, site: Site, age_s: float, span_s: float) -> None:
         """Takes that a spot replica's node was up for a while.
@@ -134,33 +144,26 @@ class SurvivalModel:
                 self._answers[key] = risk
         return risk
 
-    def life(self, site: Site, settled_s: float, wall: float) -> tuple[float, float]:
-        """How long a new node is expected to last.
+    def prospects(self, site: Site, horizon_s: float, wall: float) -> tuple[Prospect, ...]:
+        """What becomes of nodes, for each of the ages that rates change at.
 
         Args:
-            site: Where it is.
-            settled_s: An age in seconds.
+            site: Where nodes are.
+            horizon_s: Seconds ahead, 0 or more.
             wall: Unix time in seconds.
-
-        Returns:
-            Seconds that it is expected to be up and younger than `settled_s`, and to be up at all.
         """
-        lasting = self._lives.get((site, settled_s))
-        if lasting is not None:
-            return lasting
+        risks = [self.risk(site, age, horizon_s, wall) for age in AGES_S]
+        lasting = []
+        life, alive = 0.0, 1.0
         rates = self._rates(site, wall)
-        young = life = 0.0
-        alive = 1.0
         for rate, begin, end in zip(rates, AGES_S, (*AGES_S[1:], math.inf), strict=True):
-            for start, stop in ((begin, min(end, settled_s)), (max(begin, settled_s), end)):
-                if stop > start:
-                    left = alive * math.exp(-rate * (stop - start))
-                    life += (alive - left) / rate
-                    young += (alive - left) / rate if stop <= settled_s else 0.0
-                    alive = left
-        if len(self._lives) < MAX_ANSWERS and _place(site) not in self._warned:
-            self._lives[site, settled_s] = young, life
-        return young, life
+            lasting.append(life)
+            left = alive * math.exp(-rate * (end - begin))
+            life += (alive - left) / rate
+            alive = left
+        return tuple(
+            Prospect(risk, young, life) for risk, young in zip(risks, lasting, strict=True)
+        )
 
     def shocks(self) -> Shares:
         """How a node's risk divides: what its region, its availability zone and it alone have."""
@@ -217,7 +220,6 @@ class SurvivalModel:
     def _learned(self) -> None:
         self._known_rates.clear()
         self._answers.clear()
-        self._lives.clear()
 
     def _known(self, place: Place) -> bool:
         if place not in self._cells and len(self._cells) < MAX_SITES:

@@ -63,25 +63,25 @@ def outlooks(
     """
     shares = survival.shocks()
     names = sorted({offer.site.region for offer in offers})
+    numbers = [names.index(offer.site.region) for offer in offers]
+    prospects = [survival.prospects(offer.site, lead_s, wall) for offer in offers]
+    waits = [lead_s * BEST_SCORE / (offer.score or BEST_SCORE) for offer in offers]
     found = []
-    for age in AGES_S:
-        risks = [survival.risk(offer.site, age, lead_s, wall) for offer in offers]
-        least = dict.fromkeys(names, math.inf)
-        for offer, risk in zip(offers, risks, strict=True):
-            least[offer.site.region] = min(least[offer.site.region], risk)
+    for index, age in enumerate(AGES_S):
+        least = [math.inf] * len(names)
+        for number, each in zip(numbers, prospects, strict=True):
+            least[number] = min(least[number], each[index].risk)
         grounds = []
-        for offer, risk in zip(offers, risks, strict=True):
-            regional, zonal = shares.region * least[offer.site.region], shares.zone * risk
-            young, life = survival.life(offer.site, age, wall)
-            wait = lead_s * BEST_SCORE / (offer.score or BEST_SCORE)
-            stand_in = (wait + young) / (wait + life)
+        for offer, number, each, wait in zip(offers, numbers, prospects, waits, strict=True):
+            risk, young, life = each[index]
+            regional, zonal = shares.region * least[number], shares.zone * risk
             grounds.append(
                 Ground(
-                    region=names.index(offer.site.region),
+                    region=number,
                     stays=math.exp(-(risk - regional - zonal)),
                     zone_shock=-math.expm1(-zonal),
                     region_shock=-math.expm1(-regional),
-                    cost=offer.price + stand_in * on_demand,
+                    cost=offer.price + (wait + young) / (wait + life) * on_demand,
                     most=offer.most,
                     running=running.get(offer.site, 0),
                 )

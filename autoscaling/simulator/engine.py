@@ -78,7 +78,8 @@ class Loads:
     """Share of the KV cache that is used, on average over open replicas."""
 
 
-_COUNTS = tuple(field.name for field in fields(Tally) if field.name not in {"ttft", "itl"})
+_COUNTS = [field.name for field in fields(Tally) if field.name not in {"ttft", "itl"}]
+_NOTHING = Histogram.merged(())
 
 
 class Engines:
@@ -225,10 +226,16 @@ class Engines:
         kernel.run(*self._memory, *columns, until_s)
         self._now = until_s
 
-    def tally(self) -> Tally:
-        """What has been counted so far."""
+    def tally(self, *, latencies: bool = True) -> Tally:
+        """What has been counted so far.
+
+        Args:
+            latencies: Whether the histograms are wanted; they are empty otherwise.
+        """
         gate = self._gates[0]
-        counts = {name: gate[name].item() for name in _COUNTS}
+        counts = dict(zip(_COUNTS, gate[_COUNTS].item(), strict=True))
+        if not latencies:
+            return Tally(**counts, ttft=_NOTHING, itl=_NOTHING)
         return Tally(
             **counts, ttft=Histogram(gate["ttft"].copy()), itl=Histogram(gate["itl"].copy())
         )

@@ -66,7 +66,7 @@ class _Run:
         )  # fmt: skip
         self._account = Account(scenario.begin_s, scenario.prices)
         self._recent: deque[tuple[float, float]] = deque()
-        self._before = self._engines.tally()
+        self._before = self._engines.tally(latencies=False)
         policy.begin(
             Terms(
                 capacity=scenario.capacity,
@@ -96,7 +96,7 @@ class _Run:
             self._engines.run(requests, now + s.step_s)
             self._fleet.pass_time(now + s.step_s, s.step_s)
             if self._account.day_is_over(now + s.step_s) and now + s.step_s < s.end_s:
-                self._account.day(self._engines.tally(), self._fleet.ledger)
+                self._account.day(self._engines.tally(latencies=False), self._fleet.ledger)
             count = len(requests)
             arrived = Work(float(requests.prompt.sum()), float(requests.output.sum()))
             if progress is not None and number % 360 == 0:
@@ -109,7 +109,7 @@ class _Run:
         self._fleet.supply(s.supply.sites, most, now)
         self._fleet.pass_time(now, 0.0)
         views = self._fleet.views()
-        tally, loads = self._engines.tally(), self._engines.loads()
+        tally, loads = self._engines.tally(latencies=False), self._engines.loads()
         seen = self._observation(now, count, arrived, views, tally, loads)
         wanted = self._decided(seen)
         self._account.asked(sum(wanted.values()), now)
@@ -209,11 +209,12 @@ class _Run:
         """Lets what has arrived come to its end; nothing is paid for any more."""
         s, engines = self._s, self._engines
         now, last = s.end_s, s.end_s + _LONGEST_END_S
-        tally = engines.tally()
+        tally = engines.tally(latencies=False)
         while tally.arrived > tally.finished + tally.refused + tally.lost and now < last:
             now += s.step_s
             engines.run(_NONE, now)
-            tally = engines.tally()
+            tally = engines.tally(latencies=False)
+        tally = engines.tally()
         if tally.arrived != tally.finished + tally.refused + tally.lost:
             raise SimulationError(
                 f"{tally.arrived:,} requests arrived and {tally.finished:,} finished, "

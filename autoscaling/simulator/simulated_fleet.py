@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.config import FleetConfig, parse_config
-from autoscaling.placement.survival import SurvivalModel
+from autoscaling.placement.experience import AGES_S
+from autoscaling.placement.survival import Prospect, SurvivalModel
 from autoscaling.plan_terms import Site
 from autoscaling.simulator.terms import ON_DEMAND, Terms
 
@@ -23,9 +24,9 @@ class Everlasting(SurvivalModel):
         """None."""
         return 0.0
 
-    def life(self, site: Site, settled_s: float, wall: float) -> tuple[float, float]:
+    def prospects(self, site: Site, horizon_s: float, wall: float) -> tuple[Prospect, ...]:
         """A month, all of it settled."""
-        return 0.0, 2_592_000.0
+        return (Prospect(0.0, 0.0, 2_592_000.0),) * len(AGES_S)
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,7 +123,7 @@ def test_a_rebalance_notice_makes_old_nodes_as_risky_as_new_ones_for_a_while() -
 
 
 def test_lives_are_those_of_the_prior() -> None:
-    young, life = SurvivalModel().life(A, 600.0, 0.0)
+    first, settled, *_ = SurvivalModel().prospects(A, 180.0, 0.0)
     rates = [-math.log(1 - lost) / 600 for lost in (0.26, 0.14, 0.04, 0.01)]
     expected = alive = 0.0
     alive = 1.0
@@ -131,9 +131,10 @@ def test_lives_are_those_of_the_prior() -> None:
         left = alive * math.exp(-rate * (end - begin))
         expected += (alive - left) / rate
         alive = left
-    assert life == pytest.approx(expected)
-    assert young == pytest.approx(0.26 / rates[0])
-    assert SurvivalModel().life(A, 0.0, 0.0)[0] == 0.0
+    assert first.life == settled.life == pytest.approx(expected)
+    assert settled.young == pytest.approx(0.26 / rates[0])
+    assert first.young == 0.0
+    assert settled.risk == pytest.approx(SurvivalModel().risk(A, 600.0, 180.0, 0.0))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -1.0])
