@@ -19,7 +19,7 @@ from autoscaling.simulator.fleet import Fleet
 from autoscaling.simulator.outcome import Outcome
 from autoscaling.simulator.policy import Observation, Policy, SiteView
 from autoscaling.simulator.scenario import Scenario
-from autoscaling.simulator.terms import ON_DEMAND, Past, Requests, Terms
+from autoscaling.simulator.terms import ON_DEMAND, Past, Requests
 
 RECENT_S = 60.0
 """Seconds of demand by which it is judged how many replicas are needed."""
@@ -67,21 +67,7 @@ class _Run:
         self._account = Account(scenario.begin_s, scenario.prices)
         self._recent: deque[tuple[float, float]] = deque()
         self._before = self._engines.tally(latencies=False)
-        policy.begin(
-            Terms(
-                capacity=scenario.capacity,
-                slo=scenario.slo,
-                mean_prompt=scenario.means[0],
-                mean_output=scenario.means[1],
-                lead_s=scenario.lead_s,
-                notice_s=scenario.notice_s,
-                prices=dict(scenario.prices),
-                least=scenario.least,
-                most=scenario.most,
-                max_seqs=scenario.model.max_seqs,
-            ),
-            past,
-        )
+        policy.begin(scenario.terms, past)
 
     def all(self, progress: Callable[[float], None] | None) -> Outcome:
         """Every step, and the end of what has arrived."""

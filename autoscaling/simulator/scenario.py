@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from autoscaling.plan_terms import Capacity, Site
 from autoscaling.simulator.service_times import ServiceModel
-from autoscaling.simulator.terms import Slo, SpotSupply, Workload
+from autoscaling.simulator.terms import Slo, SpotSupply, Terms, Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +54,19 @@ class Scenario:
     """Spans in which metrics are lost."""
     seed: int = 1
     """Of everything random but the demand and the supply."""
+
+    @property
+    def terms(self) -> Terms:
+        """What policies are told of it."""
+        return Terms(
+            capacity=self.capacity,
+            slo=self.slo,
+            mean_prompt=self.means[0],
+            mean_output=self.means[1],
+            lead_s=self.lead_s,
+            notice_s=self.notice_s,
+            prices=dict(self.prices),
+            least=self.least,
+            most=self.most,
+            max_seqs=self.model.max_seqs,
+        )

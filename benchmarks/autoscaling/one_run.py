@@ -20,7 +20,7 @@ from autoscaling.simulator.scenario import Scenario
 from autoscaling.simulator.service_times import ServiceModel
 from autoscaling.simulator.simulated_fleet import Variant
 from autoscaling.simulator.supply.generator import generate
-from autoscaling.simulator.terms import ON_DEMAND, Floats, Past, SpotSupply, Terms, Workload
+from autoscaling.simulator.terms import ON_DEMAND, Floats, Past, SpotSupply, Workload
 from autoscaling.simulator.tidegate import TidegatePolicy
 from benchmarks.autoscaling.arms import ARMS, INSTANT, MAIN, STATIC, Given
 from benchmarks.autoscaling.demand_store import capacity_of, load, service_model
@@ -188,24 +188,9 @@ def _learned(
     text = shelf.get(key)
     if text is None:
         policy = TidegatePolicy("learner", variant, fit=FitCache(shelf))
-        policy.begin(_terms(scenario), known)
+        policy.begin(scenario.terms, known)
         text = base64.b64encode(msgspec.msgpack.encode(policy.learned())).decode()
         shelf.put(key, text)
     # A fresh copy for each run.
     data: dict[str, dict[str, Any]] = msgspec.msgpack.decode(base64.b64decode(text))
     return data
-
-
-def _terms(scenario: Scenario) -> Terms:
-    return Terms(
-        capacity=scenario.capacity,
-        slo=scenario.slo,
-        mean_prompt=scenario.means[0],
-        mean_output=scenario.means[1],
-        lead_s=scenario.lead_s,
-        notice_s=scenario.notice_s,
-        prices=dict(scenario.prices),
-        least=scenario.least,
-        most=scenario.most,
-        max_seqs=scenario.model.max_seqs,
-    )
