@@ -10,12 +10,10 @@ from typing import Protocol
 import numpy as np
 
 from autoscaling.plan_terms import Site
+from autoscaling.simulator.node import SEE_OFF_S, Calm, Node
 from autoscaling.simulator.policy import SiteView
 from autoscaling.simulator.terms import ON_DEMAND, Ints
 
-SEE_OFF_S = 20.0
-"""Seconds before its node is gone from which on a replica takes no more requests, as in
-`autoscaling.warm_pool.LEAVE_S`."""
 _LEAST_START = 0.3
 """A start takes at least this share of what it takes on average."""
 
@@ -34,52 +32,6 @@ class Slots(Protocol):
 
     def busy(self, slot: int) -> int:
         """Requests that a slot has."""
-
-
-@dataclass(slots=True)
-class Node:
-    """A node with its replica."""
-
-    site: Site
-    wanted_s: float
-    """When the replica was asked for."""
-    born_s: float
-    """When the node was got."""
-    ready_s: float
-    """When the replica is ready."""
-    slot: int = -1
-    """Of what computes; -1 until it is ready."""
-    open: bool = False
-    """Whether it takes requests."""
-    leaves_s: float = float("inf")
-    """When the node is taken away, if it was told so."""
-    stops_s: float = float("inf")
-    """When it is stopped at the latest, if the policy has given it up."""
-
-    @property
-    def staying(self) -> bool:
-        """Whether nobody has told it to go."""
-        return self.leaves_s == float("inf") and self.stops_s == float("inf")
-
-    def next_s(self, now: float) -> float:
-        """When something is to be done about it next, at the soonest.
-
-        Args:
-            now: The time.
-        """
-        if self.stops_s < float("inf"):
-            return now
-        waits = self.ready_s if self.slot < 0 else float("inf")
-        return min(waits, self.leaves_s - SEE_OFF_S if self.open else self.leaves_s)
-
-
-@dataclass(frozen=True, slots=True)
-class Calm:
-    """A time in which nothing happens to the nodes of a site."""
-
-    until_s: float
-    nodes: int
-    open: int
 
 
 @dataclass(slots=True)

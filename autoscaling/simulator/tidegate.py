@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from math import isnan
 from typing import Any
 
@@ -15,7 +14,8 @@ from autoscaling.keeper_news import Exposed, KeeperNews, Lost, Start
 from autoscaling.market_group import MarketGroup
 from autoscaling.plan_terms import Ask, Running, Site
 from autoscaling.pool_terms import PoolSettings
-from autoscaling.simulator.policy import Observation, SiteView
+from autoscaling.simulator.arrivals import Arrivals, Events
+from autoscaling.simulator.policy import Observation
 from autoscaling.simulator.simulated_fleet import Variant, fleet_of
 from autoscaling.simulator.simulated_pool import SimulatedPool
 from autoscaling.simulator.terms import Past, Terms
@@ -81,8 +81,8 @@ class TidegatePolicy:
         self._asks: Mapping[str, Ask] = {}
         self._next_s = float("-inf")
         self._number = 0
-        self._since = _Since()
-        self._news = _News()
+        self._since = Arrivals()
+        self._news = Events()
 
     @property
     def name(self) -> str:
@@ -147,7 +147,7 @@ class TidegatePolicy:
         if seen.metrics and self._since.span_s > 0:
             backlog = self._backlog(seen)
             self._tell(self._since.sample(backlog), self._since.span_s, wall)
-            self._since = _Since()
+            self._since = Arrivals()
         self._planner.heard(self._heard(seen), wall)
         self._asks = self._planner.tick(wall, seen.now_s)
         for job in self._planner.due():
@@ -163,7 +163,7 @@ class TidegatePolicy:
         return Work(seen.queued_tokens * share, seen.queued_tokens * (1 - share))
 
     def _heard(self, seen: Observation) -> KeeperNews:
-        news, self._news = self._news, _News()
+        news, self._news = self._news, Events()
         exposed = [
             Exposed(site, seen.now_s - born, min(seen.now_s - born, self._tick_s))
             for site, view in seen.sites.items()
@@ -249,49 +249,3 @@ class TidegatePolicy:
             self._planner.tick(wall, end_s)
             for job in self._planner.due():
                 self._planner.fitted(self._fit(job))
-
-
-@dataclass(slots=True)
-class _Since:
-    """What has come since the planner was told last."""
-
-    span_s: float = 0.0
-    requests: int = 0
-    prompt: float = 0.0
-    output: float = 0.0
-    answers: int = 0
-    met: int = 0
-
-    def add(self, seen: Observation) -> None:
-        self.span_s += seen.span_s
-        self.requests += seen.requests
-        self.prompt += seen.prompt_tokens
-        self.output += seen.output_tokens
-        self.answers += seen.finished
-        self.met += seen.met
-
-    def sample(self, backlog: Work) -> Sample:
-        return Sample(
-            requests=self.requests,
-            arrived=Work(self.prompt, self.output),
-            backlog=backlog,
-            answers=self.answers,
-            late=self.answers - self.met,
-        )
-
-
-class _News:
-    """What has happened to replicas since the planner was told last."""
-
-    __slots__ = ("lost", "starts")
-
-    def __init__(self) -> None:
-        self.starts: list[tuple[Site, float]] = []
-        self.lost: list[tuple[Site, float]] = []
-
-    def add(self, sites: Mapping[Site, SiteView]) -> None:
-        for site, view in sites.items():
-            if view.started_s:
-                self.starts += [(site, seconds) for seconds in view.started_s]
-            if view.lost_s and site.market == _SPOT:
-                self.lost += [(site, age) for age in view.lost_s]
