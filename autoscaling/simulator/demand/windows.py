@@ -71,7 +71,10 @@ class Stored:
                 f"stored demand: arrivals from {first:g} s to {last:g} s, but the windows reach "
                 f"from 0 s to {windows * window_s:g} s"
             )
-        self._requests = requests
+        # Views of memory-mapped files are slow to cut: those of plain arrays are as lazy.
+        self._requests = Requests(
+            np.asarray(arrival), np.asarray(requests.prompt), np.asarray(requests.output)
+        )
         self._edges = np.searchsorted(arrival, np.arange(windows + 1) * window_s)
         self.window_s = float(window_s)
         self.windows = windows
