@@ -139,3 +139,18 @@ def test_garbage_is_refused_and_changes_nothing(state: object) -> None:
 def test_a_prior_that_says_nothing_is_refused(prior: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="prior"):
         LeadTimes(prior)
+
+
+def test_where_on_demand_stands_in_nobody_waits_for_spot_nodes() -> None:
+    times = leads(*[1800.0] * 10)
+    assert times.stand_in("chat", "on-demand", ["spot"], "cold")[0] == PRIOR["cold"]
+    assert times.horizon("chat", ["on-demand", "spot"], "cold")[0] == 1800.0
+    for place in range(10):
+        times.started("chat", "on-demand", "cold", 200.0, 1e9 + place)
+    assert times.stand_in("chat", "on-demand", ["spot"], "cold")[0] == 200.0
+
+
+def test_until_it_was_measured_the_quickest_of_all_markets_counts() -> None:
+    seconds, words = leads(*[90.0] * 10).stand_in("chat", "on-demand", ["spot"], "cold")
+    assert seconds == 90.0
+    assert "spot" in words
