@@ -68,7 +68,8 @@ def _cheaper(
     arm: str,
     enough: Callable[[float | None, float | None], bool],
 ) -> Goal:
-    met, said = [], []
+    met: list[bool | None] = []
+    said = []
     for cell in cells:
         one = cell["matched"].get(arm)
         three = one.get("ours_less_this") if one else None
@@ -81,13 +82,20 @@ def _cheaper(
         met.append(sure and enough(three[0], three[2]))
         note = "" if sure else "; ours does not reach it"
         if sure and one["cost"][0] is None:
-            # Whoever never keeps the target has no cost at it: ours is the only one that does.
-            met[-1] = arm != ORACLE
-            note = "; the other never reaches it"
+            # It has no cost at the target, so that nothing can be told of the difference.
+            met[-1] = None
+            note = "; the other does not reach it at the headrooms that were played"
         elif one["at_most"]:
             note += "; the other is above it at every headroom, so that its cost is an upper bound"
         said.append(f"{short(cell)}: {span(three)}{note}")
-    return Goal(name, all(met) if met else None, "; ".join(said))
+    return Goal(name, _all(met), "; ".join(said))
+
+
+def _all(met: Sequence[bool | None]) -> bool | None:
+    """Whether all were met; None if that cannot be told of one and no other was missed."""
+    if False in met:
+        return False
+    return None if None in met or not met else True
 
 
 def _keeps(cells: Sequence[Document]) -> Goal:
