@@ -17,7 +17,7 @@ from app.cli import app
 
 ROOT = Path(__file__).parents[2]
 CONFIG = str(ROOT / "serve_config.yaml")
-EXAMPLES = [str(file) for file in sorted((ROOT / "examples").glob("*.yaml"))]
+EXAMPLES = [str(file) for file in sorted((ROOT / "examples").glob("disaggregated*.yaml"))]
 
 
 def run(*args: str, env: dict[str, str] | None = None) -> Result:
