@@ -90,7 +90,7 @@ bench-foresight: install-dev ## measure planning ahead: ticks, a month, a real c
 	@for what in tick month drill; do $(BIN)/python -m benchmarks.foresight.$$what $(ARGS); done
 
 .PHONY: bench-autoscaling
-bench-autoscaling: install-dev ## replay two weeks of demand under every policy; ARGS=--reduced for minutes
+bench-autoscaling: install-dev ## replay two weeks of demand under every policy; ARGS=--reduced for a part
 	@exec $(BIN)/python -m benchmarks.autoscaling $(ARGS)
 
 .PHONY: install

@@ -40,7 +40,7 @@ class Account:
 
     __slots__ = (
         "_asked", "_at_day", "_begin_s", "_changes", "_day_end_s", "_days", "_prices",
-        "_sample_s", "_series", "cold_waits", "lost_to_preemption", "reversals", "scale_events",
+        "_sample_s", "_series", "cold_waits", "reversals", "scale_events",
         "shortfall_s",
     )  # fmt: skip
 
@@ -54,7 +54,6 @@ class Account:
         self._sample_s = begin_s
         self._series: dict[str, list[float]] = {name: [] for name in _SERIES}
         self.cold_waits = 0
-        self.lost_to_preemption = 0
         self.reversals = 0
         self.scale_events = 0
         self.shortfall_s = 0.0
@@ -162,8 +161,8 @@ class Account:
             replica_s={label(site): each for site, each in ledger.replica_s.items()},
             ready_s={label(site): each for site, each in ledger.ready_s.items()},
             preemptions=ledger.preemptions,
-            lost_to_preemption=self.lost_to_preemption,
-            retried_by_preemption=ledger.moved_by_preemption,
+            lost_to_preemption=ledger.lost_by_preemption,
+            retried_by_preemption=ledger.moved_by_preemption - ledger.lost_by_preemption,
             shortfall_s=self.shortfall_s,
             scale_events=self.scale_events,
             reversals=self.reversals,

@@ -185,6 +185,11 @@ class Engines:
         """
         return int(kernel.empty_slot(*self._memory, self._checked(slot)))
 
+    @property
+    def lost(self) -> int:
+        """Requests that were given up so far, as in `tally`."""
+        return int(self._gates[0]["lost"])
+
     def busy(self, slot: int) -> int:
         """Requests that a replica has.
 

@@ -33,6 +33,10 @@ class Slots(Protocol):
     def busy(self, slot: int) -> int:
         """Requests that a slot has."""
 
+    @property
+    def lost(self) -> int:
+        """Requests that were given up so far."""
+
 
 @dataclass(slots=True)
 class Ledger:
@@ -42,6 +46,9 @@ class Ledger:
     ready_s: dict[Site, float]
     preemptions: int = 0
     moved_by_preemption: int = 0
+    """Requests that had to go elsewhere, those that were lost among them."""
+    lost_by_preemption: int = 0
+    """Those that were lost, since that had happened to them too often."""
 
 
 class Fleet:
@@ -250,7 +257,9 @@ class Fleet:
             self._lost.setdefault(node.site, []).append(node.leaves_s - node.born_s)
             if node.slot >= 0:
                 self._shut(node)
+                before = self._slots.lost
                 self.ledger.moved_by_preemption += self._slots.remove(node.slot)
+                self.ledger.lost_by_preemption += self._slots.lost - before
             node.born_s = float("inf")
             return
         if now >= node.leaves_s - SEE_OFF_S:

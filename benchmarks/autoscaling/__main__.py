@@ -38,7 +38,7 @@ def main(
         Path, typer.Option(help="Directory for demand, fits and finished runs.")
     ] = Path("build/autoscaling"),
     workers: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 2,
-    reduced: Annotated[bool, typer.Option(help="Minutes: fewer days and alignments.")] = False,
+    reduced: Annotated[bool, typer.Option(help="Half an hour: fewer days and alignments.")] = False,
     plan_only: Annotated[bool, typer.Option(help="Say what would be played, and end.")] = False,
     series: Annotated[str, typer.Option(help="Whose demand, by commas.")] = ",".join(SERIES),
     leads: Annotated[str, typer.Option(help="Lead times of main worlds in s, by commas.")] = "",

@@ -20,6 +20,7 @@ class Idle:
         self.open: dict[int, bool] = {}
         self.requests = requests
         self.ended = 0
+        self.lost = 0
 
     def add(self, at_s: float) -> int:
         slot = len(self.open) + self.ended
@@ -134,6 +135,27 @@ def test_a_preempted_node_is_paid_to_its_end_and_its_requests_move(notice_s: flo
     assert view.lost_s == (200.0 + notice_s,)
     assert one.ledger.moved_by_preemption == 5
     assert one.ledger.replica_s[A] == pytest.approx(500.0 + 200.0 + notice_s)
+
+
+class Weary(Idle):
+    """As if two requests of each slot had moved too often."""
+
+    def remove(self, slot: int) -> int:
+        self.lost += 2
+        return super().remove(slot)
+
+
+def test_what_is_lost_to_a_preemption_is_counted_apart_from_what_is_stopped() -> None:
+    one = fleet(Weary(requests=5), notice_s=0.0)
+    clock = Clock(one)
+    one.target({A: 2}, {A: 2, B: 0}, 0.0)
+    clock.run(200)
+    one.supply((A, B), most(1, 0), clock.now)
+    clock.run(10)
+    assert (one.ledger.moved_by_preemption, one.ledger.lost_by_preemption) == (5, 2)
+    one.target({}, {A: 1, B: 0}, clock.now)
+    clock.run(100)
+    assert (one.ledger.moved_by_preemption, one.ledger.lost_by_preemption) == (5, 2)
 
 
 def test_a_node_that_was_told_to_go_is_not_told_again() -> None:

@@ -181,3 +181,14 @@ def test_progress_goes_from_nothing_to_all() -> None:
     assert said[0] == 0.0
     assert said == sorted(said)
     assert np.all(np.array(said) <= 1.0)
+
+
+def test_requests_that_move_too_often_are_lost_to_preemptions() -> None:
+    # Every node goes after two minutes, and answers take longer than that to be computed again.
+    nodes = supply(*([(2, 0), (0, 2)] * 30), step_s=60.0)
+    one = scenario((2.0,) * 6, nodes, notice_s=0.0, first=0, lead_s=5.0, patience_s=600.0)
+    slow = replace(one.model, itl_s=tuple(20 * each for each in one.model.itl_s))
+    came = simulate(replace(one, model=slow), Fixed({A: 2, B: 2}))
+    assert came.preemptions > 20
+    assert 0 < came.lost_to_preemption <= came.lost
+    assert came.retried == came.retried_by_preemption
