@@ -58,13 +58,14 @@ def counts(
     }
 
 
-def running(plan: Plan, members: Members, reactive: int) -> Running:
+def running(plan: Plan, members: Members, reactive: int, coming: Mapping[Site, int]) -> Running:
     """What there is, as whoever looks ahead wants to know it.
 
     Args:
         plan: What there should be.
         members: Who is there.
         reactive: Active replicas that the work outstanding needs by itself.
+        coming: Replicas that start on nodes that stay, by where those are.
     """
     there = members.of(Phase.ACTIVE, Phase.WAKING, Phase.STANDBY)
     ages: dict[Site, list[float]] = {}
@@ -80,4 +81,5 @@ def running(plan: Plan, members: Members, reactive: int) -> Running:
         planned=plan.replicas,
         sites={site: len(known) for site, known in ages.items()},
         ages={site: tuple(known) for site, known in ages.items()},
+        coming=dict(coming),
     )

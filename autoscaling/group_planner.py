@@ -217,12 +217,16 @@ class GroupPlanner:
                 running[site] = running.get(site, 0) + count
             for site, known in each.ages.items():
                 ages.setdefault(site, []).extend(known)
-        inputs = need.replicas, offers, running, round(lead_s)
+            # What would be started in their place now would not be ready sooner.
+            for site, count in each.coming.items():
+                running[site] = running.get(site, 0) + count
+                ages.setdefault(site, []).extend([0.0] * count)
+        inputs = need.replicas, need.sure, offers, running, round(lead_s)
         before = self._placed
         # Risks and delays change slowly: a fleet of many groups looks at some of them at a time.
         if before is None or before.inputs != inputs or now >= before.until:
             placed = self._placer.place(
-                need.replicas, offers, running, ages, survival, lead_s, now, wall
+                need.replicas, offers, running, ages, survival, lead_s, now, wall, need.sure
             )
             before = self._placed = _Placement(inputs, now + self._recheck_s, placed)
         return before.placed

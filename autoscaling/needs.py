@@ -9,6 +9,7 @@ from autoscaling.forecast.terms import QUANTILES, Forecast
 from autoscaling.plan_terms import Capacity, Situation, Term
 
 _MOST = 10**9
+MEDIAN = 0.5
 _ROUNDING = 1e-9  # sums such as 0.1 + 0.2 are no reason for another replica
 
 
@@ -22,6 +23,9 @@ class Asked:
     """The most that work asks for, in replicas that are not rounded up."""
     whole: int
     """The most that is asked for in whole replicas by the rest."""
+    sure: int
+    """As `replicas`, with the median of demand in the place of a high quantile: what has to be
+    there even where spot nodes are lost."""
     unsure: str
     """Why nothing may be lowered by this; empty where it may."""
     left_out: tuple[str, ...]
@@ -66,13 +70,17 @@ def asked(situation: Situation, quantile: float, drain_backlog_s: float) -> Aske
         if capacity.measured:
             unsure.append("the capacity is no number")
     worked: list[tuple[Term, float]] = []
+    median = 0.0
     if known:
         ahead = _ahead(situation, quantile, recent, unsure, left_out)
         if ahead is not None:
             near = _near(situation, quantile)
             worked.append(_forecast(ahead, near, situation, quantile))
+            half = _ahead(situation, MEDIAN, recent, [], [])
+            median = worked[-1][1] if half is None else replicas_for(half, capacity)
         if recent is not None:
             worked.append(_backlog(recent, backlog, drain_backlog_s, capacity))
+            median = max(median, worked[-1][1])
     reactive = _whole(situation.reactive)
     if reactive is None:
         unsure.append("the work outstanding is no number")
@@ -84,6 +92,7 @@ def asked(situation: Situation, quantile: float, drain_backlog_s: float) -> Aske
         terms=(*(term for term, _ in worked), *whole),
         load=max((load for _, load in worked), default=0.0),
         whole=max(term.replicas for term in whole),
+        sure=max(_up(median), *(term.replicas for term in whole)),
         unsure=" and ".join(unsure),
         left_out=tuple(left_out),
     )

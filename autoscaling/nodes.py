@@ -118,6 +118,15 @@ class Nodes:
         known = self._going.get(node)
         return None if known is None else known.leaves_at
 
+    def stays(self, node: str) -> bool:
+        """Whether a node is there, as far as anybody has said, and does not go.
+
+        Args:
+            node: Its id.
+        """
+        there = self._present is None or node in self._present
+        return there and node not in self._going
+
     def knows(self, node: str) -> bool:
         """Whether a replica has reported from a node.
 

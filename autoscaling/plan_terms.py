@@ -52,6 +52,8 @@ class Running:
     """Active, waking and standby replicas by where they run, without the doomed ones."""
     ages: dict[Site, tuple[float, ...]] = field(default_factory=dict)
     """Seconds that each of those has been ready: its node is at least as old."""
+    coming: dict[Site, int] = field(default_factory=dict)
+    """Of `starting`, those that have their node already, by where it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,9 @@ class Need:
     """All of them."""
     reason: str
     """Why, in words and numbers, for people."""
+    sure: int = 0
+    """Of `replicas`, those that the median of demand takes: they are to be there even where spot
+    nodes are lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +134,7 @@ class Placed:
     filling: int
     """Of `on_demand`, those that stand in until spot replicas are ready."""
     probability: float
-    """P(capacity >= need over the lead time), by the survival model."""
+    """P(capacity >= what has to be sure, over the lead time), by the survival model."""
     cost: float
     """Dollars an hour, without `filling`."""
     reason: str

@@ -181,6 +181,8 @@ class Planner:
             binding="most" if limited else decided.name,
             terms=terms,
             reason=f"{replicas:,} {noun}: {'; '.join(words)}",
+            # Where nothing is known of demand, all that is held has to be sure.
+            sure=replicas if wants.unsure else min(replicas, wants.sure),
         )
 
 

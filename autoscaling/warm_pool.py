@@ -14,10 +14,11 @@ that a round of reports would not bring back, but for counters. Four rules carry
 """
 
 from collections import Counter
+from collections.abc import Mapping
 
 from autoscaling.census import counts, running
 from autoscaling.members import Member, Members
-from autoscaling.plan_terms import Running
+from autoscaling.plan_terms import Running, Site
 from autoscaling.pool_terms import Order, Phase, Plan, PoolSettings, RecycleSettings, Report
 from autoscaling.recycling import Recycling
 from autoscaling.scaling import Following
@@ -218,13 +219,14 @@ class WarmPool:
         asked = self._following.asked(now)
         return counts(plan, self._members, self._recycling, self._waiting, self._events, asked)
 
-    def running(self, now: float) -> Running:
+    def running(self, now: float, coming: Mapping[Site, int] | None = None) -> Running:
         """What there is, as whoever looks ahead wants to know it.
 
         Args:
             now: Monotonic time in seconds.
+            coming: Replicas that start on nodes that stay, by where those are, if that is known.
         """
-        return running(self.plan(now), self._members, self._following.reactive)
+        return running(self.plan(now), self._members, self._following.reactive, coming or {})
 
     def _count(self, member: Member, before: Phase | None) -> None:
         phase = member.report.phase

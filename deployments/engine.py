@@ -71,13 +71,14 @@ class EngineReplica:
         self._stop_s = stop_within_s(deployed)
         self._violations = 0
         self._id = serve.get_replica_context().replica_id.unique_id
-        client = KeeperClient(keeper, deployed.name, self._id)
+        node, site = nodes.here(), nodes.site_here(deployed.market)
+        client = KeeperClient(keeper, deployed.name, self._id, node, site)
         start = EngineStart(config, deployed, client, self._violated)
         self._host, fitness, self._prepared = await start.run(ray.util.get_node_ip_address())
         self._endpoint = self._host.endpoint
         origin = Origin(
-            nodes.here(),
-            nodes.site_here(deployed.market),
+            node,
+            site,
             start_s=time.monotonic() - began,
             cached=self._prepared is not None and self._prepared.fetched_bytes == 0,
         )

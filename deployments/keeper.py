@@ -18,7 +18,7 @@ from ray.serve.handle import DeploymentHandle
 from app.config import FleetConfig
 from autoscaling.keeper_news import KeeperNews
 from autoscaling.nodes import Kind
-from autoscaling.plan_terms import Ask
+from autoscaling.plan_terms import Ask, Site
 from autoscaling.warm_pool import Report
 from deployments.keeper_metrics import KeeperMetrics
 from deployments.keeping import REFUSED, Keeping, Told
@@ -73,10 +73,18 @@ class Keeper:
         return floor, history
 
     async def starting(
-        self, deployment: str, replica: str, stage: str, done: int, total: int
+        self,
+        deployment: str,
+        replica: str,
+        stage: str,
+        done: int,
+        total: int,
+        node: str,
+        site: Site,
     ) -> None:
-        """Takes how far a replica's start is."""
-        self._keeping.starting(deployment, replica, stage, done, total, time.monotonic())
+        """Takes how far a replica's start is, and where it is."""
+        now = time.monotonic()
+        self._keeping.starting(deployment, replica, stage, done, total, now, node=node, site=site)
 
     async def started(
         self, model: str, hardware: str, version: int, records: list[dict[str, Any]]

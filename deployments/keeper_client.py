@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 from ray.serve.handle import DeploymentHandle
 
+from autoscaling.plan_terms import Site
 from autoscaling.warm_pool import Report
 from deployments.keeping import Told
 
@@ -25,12 +26,17 @@ class KeeperClient:
         keeper: the keeper's handle.
         deployment: the replica's deployment.
         replica: Serve's id of the replica.
+        node: id of the node that it runs on.
+        site: where that is.
     """
 
-    def __init__(self, keeper: DeploymentHandle, deployment: str, replica: str) -> None:
+    def __init__(
+        self, keeper: DeploymentHandle, deployment: str, replica: str, node: str, site: Site
+    ) -> None:
         self._keeper = keeper
         self._deployment = deployment
         self._replica = replica
+        self._node, self._site = node, site
         self._told: set[asyncio.Task[Any]] = set()
         self._stage, self._told_at = "", 0.0
 
@@ -45,7 +51,9 @@ class KeeperClient:
         if stage == self._stage and now - self._told_at < STAGE_S:
             return
         self._stage, self._told_at = stage, now
-        call = self._keeper.starting.remote(self._deployment, self._replica, stage, done, total)
+        call = self._keeper.starting.remote(
+            self._deployment, self._replica, stage, done, total, self._node, self._site
+        )
         self._tell(call)
 
     def started(

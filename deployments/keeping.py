@@ -1,5 +1,6 @@
 """What the keeper knows of all replicas: the warm pools' cores, and the starts under way."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -14,6 +15,10 @@ from autoscaling.warm_pool import Order, Plan, PoolSettings, RecycleSettings, Re
 
 DEMAND_S = 5.0
 START_S = 60.0
+"""Seconds for which a start is shown after it was last heard of."""
+SILENT_START_S = 300.0
+"""Seconds after which a start that has said nothing is taken to have failed: a stage that cannot
+tell how far it is, such as compiling, may take minutes."""
 REFUSED = "refused"
 
 
@@ -29,6 +34,8 @@ class Starting:
         total: how much there is, in bytes; 0 where that is not known.
         began: when the start began, in monotonic seconds.
         heard: when it was last heard of, in monotonic seconds.
+        node: id of the node that it is on; empty where that is not known.
+        site: where that node is.
         reason: why the model must not be loaded, see `app.weights.refusal.Reason`.
     """
 
@@ -39,6 +46,8 @@ class Starting:
     total: int
     began: float
     heard: float
+    node: str = ""
+    site: Site | None = None
     reason: str = ""
 
 
@@ -120,8 +129,9 @@ class Keeping:
             )
         self._sum_up(now)
         exposed, lost, warned = self._nodes.news(now)
+        coming = self._coming(now)
         return KeeperNews(
-            running={name: pool.running(now) for name, pool in self.pools.items()},
+            running={name: pool.running(now, coming[name]) for name, pool in self.pools.items()},
             starts=[
                 Start(self._deployed[name].group, self._deployed[name].market.value, *taken)
                 for name, clock in self._clocks.items()
@@ -180,16 +190,31 @@ class Keeping:
         self._sum_up(now)
 
     def starting(
-        self, deployment: str, replica: str, stage: str, done: int, total: int, now: float
+        self,
+        deployment: str,
+        replica: str,
+        stage: str,
+        done: int,
+        total: int,
+        now: float,
+        *,
+        node: str = "",
+        site: Site | None = None,
     ) -> None:
-        """Takes how far a replica's start is."""
+        """Takes how far a replica's start is, and where it is."""
         known = self._starts.get(replica)
         began = now if known is None else known.began
-        self._starts[replica] = Starting(deployment, replica, stage, done, total, began, now)
+        if site is not None and not self._names_sites:
+            site = Site(site.market)
+        self._starts[replica] = Starting(
+            deployment, replica, stage, done, total, began, now, node, site
+        )
 
     def refused(self, deployment: str, replica: str, reason: str, now: float) -> None:
         """Takes that a replica does not start, because its model must not be loaded."""
-        self._starts[replica] = Starting(deployment, replica, REFUSED, 0, 0, now, now, reason)
+        self._starts[replica] = Starting(
+            deployment, replica, REFUSED, 0, 0, now, now, reason=reason
+        )
 
     def plans(self, now: float) -> dict[str, Plan]:
         """What every deployment should have."""
@@ -204,9 +229,7 @@ class Keeping:
 
     def starts(self, now: float) -> list[dict[str, Any]]:
         """The starts under way, with `seconds` since each began."""
-        self._starts = {
-            replica: start for replica, start in self._starts.items() if now - start.heard < START_S
-        }
+        self._forget_starts(now)
         return [
             {
                 "deployment": s.deployment,
@@ -218,7 +241,25 @@ class Keeping:
                 "reason": s.reason,
             }
             for s in self._starts.values()
+            if now - s.heard < START_S
         ]
+
+    def _coming(self, now: float) -> dict[str, Counter[Site]]:
+        """Replicas that start on nodes that stay, by deployment and by where they are."""
+        self._forget_starts(now)
+        coming: dict[str, Counter[Site]] = {name: Counter() for name in self.pools}
+        for start in self._starts.values():
+            stays = self._nodes.stays(start.node)
+            if start.site and stays and start.stage != REFUSED and start.deployment in coming:
+                coming[start.deployment][start.site] += 1
+        return coming
+
+    def _forget_starts(self, now: float) -> None:
+        self._starts = {
+            replica: start
+            for replica, start in self._starts.items()
+            if now - start.heard < SILENT_START_S
+        }
 
     def _doom(self, node: str, now: float) -> None:
         leaves_at = self._nodes.leaves_at(node)

@@ -155,8 +155,8 @@ class SpotConfig(Section):
     """Where spot nodes can be had. By default one site that is not named, with a spot node at 0.4
     of the price of an on-demand node."""
     epsilon: Annotated[float, Field(strict=True, gt=0, le=0.5)] = 0.2
-    """Chance that is taken of having less capacity than planned because spot nodes are lost before
-    others are ready. What is planned for is a high quantile of demand: both have to go wrong."""
+    """Chance that is taken of having less capacity than the median of demand takes, because spot
+    nodes are lost before others are ready. Planned is for a high quantile."""
     over_provision: Fraction = 0.5
     """Most further replicas on spot nodes, as a share of those that are needed, where that is
     cheaper than on-demand."""

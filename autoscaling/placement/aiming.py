@@ -82,18 +82,18 @@ class Aiming:
             searched = last.searched
             if (last.inputs, last.risks) == (inputs, risks):
                 target = last.target
-                if _on_demand(bounds, left(target, offers, seen)) != target.on_demand:
+                if _on_demand(bounds, target, left(target, offers, seen)) != target.on_demand:
                     target = None
             if target is None and 0 <= now - searched < SEARCH_S:
                 target = follow(last.target, offers, seen, bounds)
         if target is None:
             target, searched = aim(offers, seen, bounds), now
         spot_left = left(target, offers, seen)
-        target = replace(target, on_demand=_on_demand(bounds, spot_left))
+        target = replace(target, on_demand=_on_demand(bounds, target, spot_left))
         self._last = Aimed(inputs, risks, now + RECHECK_S, searched, target, spot_left)
         return self._last
 
 
-def _on_demand(bounds: Bounds, spot_left: Values) -> int:
-    relied = held(spot_left, bounds.chance)
-    return min(bounds.most, max(bounds.least, bounds.need - relied))
+def _on_demand(bounds: Bounds, target: Target, spot_left: Values) -> int:
+    spot = sum(target.spot.values())
+    return min(bounds.most, bounds.on_demand(spot, held(spot_left, bounds.chance)))

@@ -3,13 +3,19 @@
 And sites where spot replicas are asked for in vain: after a while they are not, until later.
 """
 
+from collections import deque
 from collections.abc import Mapping
+from statistics import median
 
 from autoscaling.plan_terms import Site
 
-PATIENCE_S = 600.0
-"""Seconds without progress after which a site is taken to have nothing."""
-AGAIN_S = 1800.0
+PATIENCE_S = 60.0
+"""Seconds without another node after which a site may be taken to have none."""
+KNOWN = 50
+"""Waits for a node that are remembered."""
+FEW = 5
+"""Waits from which on they say what is usual."""
+AGAIN_S = 3600.0
 """Seconds after which it is asked again."""
 
 
@@ -53,16 +59,18 @@ class Filling:
 
 
 class Scarcity:
-    """Which sites have nothing.
+    """Which sites have nothing: they are asked for longer than nodes usually take to come.
 
     Every time that is passed in is monotonic, in seconds.
     """
 
-    __slots__ = ("_until", "_waiting")
+    __slots__ = ("_seen_at", "_until", "_waiting", "_waits")
 
     def __init__(self) -> None:
         self._waiting: dict[Site, tuple[float, int]] = {}
         self._until: dict[Site, float] = {}
+        self._waits: deque[float] = deque(maxlen=KNOWN)
+        self._seen_at = float("-inf")
 
     def update(
         self, planned: Mapping[Site, int], running: Mapping[Site, int], lead_s: float, now: float
@@ -71,24 +79,36 @@ class Scarcity:
 
         Args:
             planned: Replicas by site.
-            running: Replicas that are there.
+            running: Replicas whose node is there.
             lead_s: Seconds that one takes to be ready.
             now: Monotonic time in seconds.
         """
-        patience = max(PATIENCE_S, 3 * lead_s)
+        patience = self._patience(lead_s)
         waiting = {}
         for site, count in planned.items():
             here = running.get(site, 0)
             since, before = self._waiting.get(site, (now, here))
+            if here > before:
+                # It came after the last look; there may be others.
+                self._waits.append(max(0.0, self._seen_at - since))
+                since = now
             if here >= count:
                 continue
-            # One more has come: there may be others.
-            waiting[site] = (now if here > before else since, here)
-            if now - waiting[site][0] >= patience:
-                del waiting[site]
+            if now - since >= patience:
                 self._until[site] = now + AGAIN_S
-        self._waiting = waiting
+            else:
+                waiting[site] = since, here
+        self._waiting, self._seen_at = waiting, now
         self._until = {site: until for site, until in self._until.items() if until > now}
+
+    def _patience(self, lead_s: float) -> float:
+        """Seconds; while little is known, those that a whole start takes, of which a node is part.
+
+        Args:
+            lead_s: Those.
+        """
+        known = len(self._waits) >= FEW
+        return max(PATIENCE_S, 2 * median(self._waits) if known else lead_s)
 
     @property
     def sites(self) -> frozenset[Site]:

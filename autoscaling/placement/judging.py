@@ -49,9 +49,9 @@ class Bounds:
     """What a mix must keep to."""
 
     need: int
-    """Replicas that are to be left."""
+    """Replicas that there are to be."""
     chance: float
-    """With which chance, below 1."""
+    """Chance with which `sure` of them are to be left, below 1."""
     least: int
     """Fewest on demand."""
     most: int
@@ -62,14 +62,28 @@ class Bounds:
     """Most in all, where any are on spot nodes."""
     cost: float
     """Of a replica on demand."""
-    running: int = 0
-    """Replicas on demand now."""
     discount: float = 0.0
-    """Share of its cost that a replica seems cheaper where it runs already."""
+    """Share of its cost that a spot replica seems cheaper where it runs already."""
     stand_in: float = 0.0
     """What it costs to be without a spot replica."""
     missing: float = 0.0
     """What all of them missing weighs; half of them missing weighs a quarter of it."""
+    sure: int = -1
+    """Of `need`, how many are to be left; below 0 for all of them."""
+
+    @property
+    def left(self) -> int:
+        """Replicas that are to be left."""
+        return self.need if self.sure < 0 else min(self.sure, self.need)
+
+    def on_demand(self, spot: int, relied: int) -> int:
+        """Replicas that a mix takes on demand, whether there may be so many or not.
+
+        Args:
+            spot: Replicas on spot nodes.
+            relied: How many of those are left with the chance.
+        """
+        return max(self.least, self.need - spot, self.left - relied)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,16 +134,18 @@ class Judge:
         bounds = self._bounds
         tail = np.cumsum(self._survivors(mixes)[:, ::-1], axis=1)[:, ::-1]
         relied = np.count_nonzero(tail[:, 1:] >= bounds.chance - ROUNDING, axis=1)
-        wanted = np.maximum(bounds.least, bounds.need - relied)
+        spot = mixes.sum(axis=1)
+        wanted = np.maximum(bounds.left - relied, bounds.need - spot)
+        wanted = np.maximum(bounds.least, wanted)
         on_demand = np.minimum(wanted, bounds.most)
         missing = wanted - on_demand
-        costs = self._sticky(on_demand, bounds.cost, bounds.running)
+        costs: Values = bounds.cost * on_demand
         for at, ground in enumerate(self._grounds):
             costs = costs + self._sticky(mixes[:, at], ground.cost, ground.running)
         costs = costs + bounds.missing * self._missing(tail, bounds.need - on_demand)
         left = tail[:, 1:].sum(axis=1)
         costs = costs + missing * SHORT - (missing > 0) * left * LEFT
-        beyond = mixes.sum(axis=1) + on_demand > bounds.most_total
+        beyond = spot + on_demand > bounds.most_total
         return np.where(beyond & mixes.any(axis=1), np.inf, costs), on_demand
 
     def _missing(self, tail: Values, relied_on: Counts) -> Values:

@@ -27,9 +27,10 @@ class PlacerSettings:
     steady_s: float = 1800.0
     """Seconds for which a spot price must have been better before replicas move for it."""
     switch: float = 0.3
-    """Share of its cost that a replica seems cheaper where it runs already; 0 to below 1. A move
-    costs a start, and makes an old node a young one."""
-    missing_weight: float = 10.0
+    """Share of its cost that a spot replica seems cheaper where it runs already; 0 to below 1. A
+    move costs a start, and makes an old node a young one. On demand none seems cheaper: it would
+    stay there for good."""
+    missing_weight: float = 5.0
     """What an hour without any replica that is needed weighs, in hours of them on demand; without
     half of them, a quarter of that. It spreads spot replicas where that costs little."""
 

@@ -213,10 +213,10 @@ def _in_blocks(
     return fewer, replace(
         bounds,
         need=math.ceil(bounds.need / block),
+        sure=math.ceil(bounds.left / block),
         least=math.ceil(bounds.least / block),
         missing=bounds.missing / block,
         most=math.ceil(bounds.most / block),
         most_spot=bounds.most_spot // block,
         most_total=math.ceil(bounds.most_total / block),
-        running=bounds.running // block,
     )

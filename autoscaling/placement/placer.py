@@ -1,12 +1,14 @@
 """Where the replicas of one group run: the cheapest mix that keeps the promise.
 
-The promise: with a chance of 1 - epsilon at least as many replicas as are needed are left when the
-lead time is over, which is when replacements are ready. Four rules carry it:
+There are as many replicas as are needed, which a high quantile of demand decides. The promise: with
+a chance of 1 - epsilon at least as many of them as the median takes are left when the lead time is
+over, which is when replacements are ready. Four rules carry it:
 
 - The mix is never dearer than all of it on demand, and on-demand nodes are taken to stay.
-- Spot replicas count for what their age, availability zone and region make likely. On-demand
-  replicas stand in at once for what is missing of the promise, and for a while longer.
-- What runs seems cheaper, and a price must have lasted, so that nothing moves for pennies.
+- Spot replicas count for what their age, availability zone and region make likely, from when their
+  node is there. On-demand replicas stand in at once for what is missing, and for a while longer.
+- A spot replica that runs seems cheaper, and a price must have lasted, so that nothing moves for
+  pennies.
 - Where the promise cannot be kept there is as much as possible, and the reason says what limits.
 """
 
@@ -23,7 +25,7 @@ from autoscaling.placement.judging import Bounds
 from autoscaling.placement.market import Market, PlacerSettings, market_of
 from autoscaling.placement.offers import Offer
 from autoscaling.placement.steady import SteadyPrices
-from autoscaling.placement.survival import SPOT, SurvivalModel
+from autoscaling.placement.survival import SurvivalModel
 from autoscaling.placement.targets import Target
 from autoscaling.placement.wording import Told, reason
 from autoscaling.plan_terms import Placed, Site
@@ -62,18 +64,20 @@ class Placer:
         lead_s: float,
         now: float,
         wall: float,
+        sure: int = -1,
     ) -> Placed:
         """Where replicas should run.
 
         Args:
             need: Replicas that are needed, 0 to 5,000.
             offers: What can be had.
-            running: Replicas that are ready, by where they run.
+            running: Replicas whose node is there, ready or starting, by where they run.
             ages: Seconds since the node of each of them came up; where some are missing, 0.
             survival: What is known of the risks of spot nodes.
             lead_s: Seconds that a replica takes to be ready, 0 or more.
             now: Monotonic time in seconds, not before that of the last call.
             wall: Unix time in seconds.
+            sure: Of `need`, how many are to be left with the chance; below 0 for all of them.
 
         Raises:
             ValueError: `need` or `lead_s` is out of its bounds.
@@ -85,8 +89,7 @@ class Placer:
         market = market_of(offers, self._settings)
         here = market.running(running)
         self._prices.take([(offer.site, offer.price) for offer in market.spot], now)
-        on_demand = sum(count for site, count in running.items() if site.market != SPOT)
-        bounds = self._bounds(need, market, on_demand)
+        bounds = self._bounds(need, sure, market)
         judged = self._judged(market, here)
         aimed = self._aiming.aim(bounds, judged, here, survival, lead_s, now, wall)
         alone = max(need, bounds.least)
@@ -97,14 +100,16 @@ class Placer:
         planned = sum(target.spot.values())
         counted = self._counting.count(planned, running, ages, survival, lead_s, now, wall)
         most = max(0, min(bounds.most, alone) - target.on_demand)
-        missing = max(0, need - target.on_demand - counted.relied)
+        ready = min(counted.ready, planned)
+        missing = max(0, bounds.on_demand(ready, counted.relied) - target.on_demand)
         filling = self._filling.update(missing, most, now)
         told = Told(
             need=need,
             on_demand=target.on_demand,
             spot=target.spot,
             settled_s=target.settled_s,
-            probability=at_least(spot_left, need - target.on_demand),
+            sure=bounds.left,
+            probability=at_least(spot_left, bounds.left - target.on_demand),
             promised=bounds.chance,
             lead_s=lead_s,
             cost=self._cost(target, market),
@@ -142,7 +147,7 @@ class Placer:
             raise ValueError(f"`filling` is not a number from 0 to {MAX_NEED:,}")
         self._filling.count = filling
 
-    def _bounds(self, need: int, market: Market, running: int) -> Bounds:
+    def _bounds(self, need: int, sure: int, market: Market) -> Bounds:
         settings = self._settings
         most = market.most_on_demand
         least = min(settings.least_on_demand, most)
@@ -157,9 +162,9 @@ class Placer:
             most_total=total,
             cost=market.on_demand or 0.0,
             stand_in=dearest if market.on_demand is None else market.on_demand,
-            running=running,
             discount=settings.switch,
             missing=settings.missing_weight * need * (market.on_demand or dearest),
+            sure=sure,
         )
 
     def _judged(self, market: Market, here: Mapping[Site, int]) -> tuple[Offer, ...]:
@@ -184,10 +189,11 @@ class Placer:
         self, bounds: Bounds, market: Market, target: Target, spot_left: Values
     ) -> tuple[str, ...]:
         limits = []
-        relied = target.on_demand + held(spot_left, bounds.chance)
-        if relied < bounds.need:
+        spot = sum(target.spot.values())
+        short = bounds.on_demand(spot, held(spot_left, bounds.chance)) - target.on_demand
+        if short > 0:
             limits.append(
-                f"short by {bounds.need - relied}: at most {bounds.most} on demand and "
+                f"short by {short}: at most {bounds.most} on demand and "
                 f"{min(bounds.most_spot, sum(offer.most for offer in market.spot))} spot"
             )
         elif not target.spot and bounds.most_spot:

@@ -19,8 +19,10 @@ class Told:
     """Replicas by spot site."""
     settled_s: float
     """Age in seconds from which the spot nodes keep the promise."""
+    sure: int
+    """Of them, those that are to be left."""
     probability: float
-    """That the need is met over the lead time."""
+    """That so many are left over the lead time."""
     promised: float
     """What was asked for."""
     lead_s: float
@@ -32,7 +34,7 @@ class Told:
     filling: int
     """Replicas on demand that stand in."""
     ready: int
-    """Spot replicas that are ready."""
+    """Spot replicas whose node is there."""
     limits: tuple[str, ...]
     """What keeps it from being better, in a few words each."""
 
@@ -48,7 +50,7 @@ def reason(told: Told) -> str:
     if spot:
         where = ", ".join(f"{_name(site)} {count}" for site, count in sorted(told.spot.items()))
         parts.append(f"{spot} spot ({where})")
-    chance = f"P(at least {told.need} within {told.lead_s:,.0f} s) is {told.probability:.3f}"
+    chance = f"P(at least {told.sure} within {told.lead_s:,.0f} s) is {told.probability:.3f}"
     if told.probability < told.promised - ROUNDING:
         chance += f", less than {told.promised:g}"
     if told.settled_s and spot:
@@ -58,7 +60,7 @@ def reason(told: Told) -> str:
         price += f" against {told.alone:,.2f} on demand alone"
     text = f"{' and '.join(parts)} for a need of {told.need}: {chance}, {price}"
     if told.filling:
-        text += f"; {told.filling} more on demand stand in, {told.ready} of {spot} spot are ready"
+        text += f"; {told.filling} more on demand stand in, {told.ready} of {spot} spot have a node"
     return "; ".join((text, *told.limits))
 
 

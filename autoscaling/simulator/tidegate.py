@@ -197,6 +197,7 @@ class TidegatePolicy:
                 for site, view in here.items()
                 if view.ready
             },
+            coming={site: view.starting for site, view in here.items() if view.starting},
         )
 
     def _keep(self, seen: Observation) -> None:

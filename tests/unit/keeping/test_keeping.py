@@ -6,10 +6,12 @@ from typing import Any
 import yaml
 
 from app.config import FleetConfig, parse_config
+from autoscaling.plan_terms import Site
 from autoscaling.warm_pool import Order, Phase, Report
 from deployments.keeping import Keeping, pool_settings
 
 SMALL = "public-small--on-demand"
+SPOT_A = Site("spot", "us-west-2", "us-west-2a")
 
 
 def fleet(**market: Any) -> FleetConfig:
@@ -85,6 +87,35 @@ def test_starts_that_are_heard_of_no_more_are_forgotten() -> None:
     keeping = Keeping(fleet())
     keeping.starting(SMALL, "r1", "weights", 0, 0, 1.0)
     assert keeping.starts(1000.0) == []
+
+
+def _coming(keeping: Keeping, now: float) -> dict[Site, int]:
+    return keeping.planned({}, now).running[SMALL].coming
+
+
+def test_whoever_looks_ahead_is_told_of_starts_that_have_a_node() -> None:
+    keeping = Keeping(fleet())
+    for second in range(200):
+        keeping.starting(SMALL, "r1", "weights", 0, 0, 1.0 * second, node="n1", site=SPOT_A)
+    keeping.starting(SMALL, "r2", "weights", 0, 0, 1.0, node="n1", site=SPOT_A)
+    keeping.starting(SMALL, "r3", "weights", 0, 0, 1.0)
+    # A stage may take minutes without a word, though it is not shown for so long.
+    assert _coming(keeping, 200.0) == {Site("spot"): 2}
+    assert [start["replica"] for start in keeping.starts(200.0)] == ["r1"]
+    keeping.report(SMALL, report("r1", Phase.STANDBY), 201.0)
+    assert _coming(keeping, 201.0) == {Site("spot"): 1}
+    assert _coming(keeping, 400.0) == {}
+
+
+def test_a_start_on_a_node_that_goes_or_has_gone_or_of_a_refused_model_comes_to_nothing() -> None:
+    keeping = Keeping(fleet())
+    for node in ("goes", "gone", "stays"):
+        keeping.starting(SMALL, node, "weights", 0, 0, 1.0, node=node, site=SPOT_A)
+    keeping.starting(SMALL, "refused", "weights", 0, 0, 1.0, node="stays", site=SPOT_A)
+    keeping.refused(SMALL, "refused", "changed_file", 2.0)
+    keeping.seen({"goes", "stays"}, {}, 2.0)
+    keeping.notice("goes", "preempted", 120.0, 2.0)
+    assert _coming(keeping, 3.0) == {Site("spot"): 1}
 
 
 def test_a_model_that_is_refused_is_shown() -> None:

@@ -1,7 +1,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscaling.placement.filling import AGAIN_S, PATIENCE_S, Filling, Scarcity
+from autoscaling.placement.filling import AGAIN_S, FEW, PATIENCE_S, Filling, Scarcity
 from autoscaling.placement.steady import SteadyPrices
 from autoscaling.plan_terms import Site
 
@@ -43,25 +43,54 @@ def test_there_are_never_fewer_than_wanted_nor_more_than_allowed(
 
 def test_a_site_is_taken_for_empty_only_after_long_and_not_for_ever() -> None:
     scarcity = Scarcity()
-    scarcity.update({A: 3, B: 1}, {B: 1}, 60.0, 0.0)
-    scarcity.update({A: 3, B: 1}, {B: 1}, 60.0, PATIENCE_S - 1)
+    scarcity.update({A: 3, B: 1}, {B: 1}, 180.0, 0.0)
+    scarcity.update({A: 3, B: 1}, {B: 1}, 180.0, 179.0)
     assert scarcity.sites == frozenset()
-    scarcity.update({A: 3, B: 1}, {B: 1}, 60.0, PATIENCE_S)
+    scarcity.update({A: 3, B: 1}, {B: 1}, 180.0, 180.0)
     assert scarcity.sites == {A}
-    scarcity.update({B: 1}, {B: 1}, 60.0, PATIENCE_S + AGAIN_S)
+    scarcity.update({B: 1}, {B: 1}, 180.0, 180.0 + AGAIN_S)
     assert scarcity.sites == frozenset()
+
+
+def _asked_in_vain(scarcity: Scarcity, begin: float) -> float:
+    """Seconds for which a site without nodes is asked for some."""
+    now = begin
+    while not scarcity.sites:
+        scarcity.update({B: 1}, {}, 600.0, now)
+        now += 1.0
+    return now - 1.0 - begin
+
+
+def test_where_nodes_come_quickly_an_empty_site_is_told_sooner() -> None:
+    scarcity = Scarcity()
+    for count in range(FEW):
+        asked = 1000.0 * count
+        for second in range(91):
+            scarcity.update({A: count + 1}, {A: count}, 600.0, asked + second)
+        scarcity.update({A: count + 1}, {A: count + 1}, 600.0, asked + 91.0)
+    assert _asked_in_vain(scarcity, 10_000.0) == 180.0
+    assert _asked_in_vain(Scarcity(), 0.0) == 600.0
+
+
+def test_waits_are_as_long_as_was_seen_and_patience_has_a_least() -> None:
+    scarcity = Scarcity()
+    for count in range(FEW):
+        # They are there at the next look: how soon they came is not known.
+        scarcity.update({A: count + 1}, {A: count}, 600.0, 1000.0 * count)
+        scarcity.update({A: count + 1}, {A: count + 1}, 600.0, 1000.0 * count + 30.0)
+    assert _asked_in_vain(scarcity, 10_000.0) == PATIENCE_S
 
 
 def test_a_site_where_replicas_come_one_by_one_is_not_empty() -> None:
     scarcity = Scarcity()
     for count in range(5):
-        scarcity.update({A: 5}, {A: count}, 60.0, count * (PATIENCE_S - 1))
+        scarcity.update({A: 5}, {A: count}, 60.0, count * 59.0)
     assert scarcity.sites == frozenset()
 
 
 def test_slow_starts_are_waited_for() -> None:
     scarcity = Scarcity()
-    for now in (0.0, PATIENCE_S + 1, 2999.0):
+    for now in (0.0, 61.0, 999.0):
         scarcity.update({A: 5}, {}, 1000.0, now)
     assert scarcity.sites == frozenset()
 

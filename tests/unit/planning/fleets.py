@@ -1,5 +1,6 @@
 """A small fleet in both markets, and what gateways and the keeper would say of it."""
 
+from dataclasses import replace
 from typing import Any
 
 from app.config import FleetConfig, parse_config
@@ -47,8 +48,8 @@ def message(number: int, tokens: float, span_s: float = 1.0) -> Message:
     return Message("g", number, span_s, {POOL: Sample(requests=1, arrived=arrived)})
 
 
-def news(on_demand: int, spot: int | None = None, *starts: float) -> KeeperNews:
-    """Replicas that are active, and starts that have ended, in seconds."""
+def news(on_demand: int, spot: int | None = None, *starts: float, coming: int = 0) -> KeeperNews:
+    """Replicas that are active, starts that have ended, in seconds, and spot ones that start."""
     counts = {ON_DEMAND: on_demand} | ({} if spot is None else {SPOT: spot})
     running = {}
     for name, count in counts.items():
@@ -56,6 +57,8 @@ def news(on_demand: int, spot: int | None = None, *starts: float) -> KeeperNews:
         running[name] = Running(
             active=count, planned=count, sites={site: count}, ages={site: (OLD_S,) * count}
         )
+    if coming:
+        running[SPOT] = replace(running[SPOT], starting=coming, coming={Site("spot"): coming})
     return KeeperNews(
         running=running, starts=[Start(POOL, "on-demand", "cached", each) for each in starts]
     )

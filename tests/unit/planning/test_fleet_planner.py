@@ -18,6 +18,7 @@ class Tide:
         self.planner = FleetPlanner(config)
         self.at = 0.0
         self.spot = spot
+        self.coming = 0
         self.active = 1
         self.asks: dict[str, int] = {}
 
@@ -30,7 +31,9 @@ class Tide:
             busy = (self.at - 0.5) % PERIOD_S < BUSY_S
             arrived = (75.0 if busy else 0.0) if tokens is None else tokens
             self.planner.take(message(int(self.at), arrived), wall)
-            self.planner.heard(news(self.active, self.spot, *([12.0] * (self.at == 1))), wall)
+            begun = [12.0] * (self.at == 1)
+            said = news(self.active, self.spot, *begun, coming=self.coming)
+            self.planner.heard(said, wall)
             asks = self.planner.tick(wall, self.at)
             self.asks = {name: ask.active for name, ask in asks.items()}
             self.active = self.asks[ON_DEMAND]
@@ -76,6 +79,22 @@ def test_on_demand_stands_in_while_spot_is_missing() -> None:
     after = tide.planner.plan_view(POOL)["groups"][POOL]
     assert after["placement"]["filling"] == 0
     assert tide.asks[ON_DEMAND] < after["replicas"]
+
+
+def test_few_stand_in_for_spot_replicas_that_start_on_their_nodes() -> None:
+    both = fleet(
+        on_demand={"min_replicas": 1, "max_replicas": 12},
+        spot={"min_replicas": 0, "max_replicas": 12},
+    )
+    stand_in = []
+    for coming in (False, True):
+        tide = Tide(both, spot=0)
+        tide.run(30, tokens=130.0)
+        tide.coming = tide.asks[SPOT] if coming else 0
+        tide.run(100, tokens=130.0)
+        stand_in.append(tide.asks[ON_DEMAND])
+    without, with_nodes = stand_in
+    assert with_nodes < without / 2
 
 
 def test_lost_metrics_hold_what_there_is() -> None:
