@@ -50,7 +50,9 @@ class GroupForecasts:
         for side in self._group.sides:
             fine = history.series(name, side, self._settings.step_s, wall)
             coarse = history.series(name, side, COARSE_S, wall)
-            forecaster = self._forecasters.setdefault(side, SeriesForecaster(self._settings))
+            forecaster = self._forecasters.get(side)
+            if forecaster is None:
+                forecaster = self._forecasters[side] = SeriesForecaster(self._settings)
             forecaster.update(fine, coarse)
             if fits:
                 due = forecaster.due(fine, coarse)

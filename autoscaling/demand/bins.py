@@ -22,15 +22,18 @@ class Level:
     offset: int
     """Where their ring begins in the array."""
 
+    @lru_cache(maxsize=64)  # noqa: B019 - there are four of them, for good
     def slots(self, first: int, last: int) -> Slots:
-        """Where bins are, each once; of more than are kept the newest.
+        """Where bins are, each once; of more than are kept the newest. Not to be written to.
 
         Args:
             first: number of the first bin: its beginning in Unix time divided by `step`.
             last: number of the last one; none where it is before `first`.
         """
         first = max(first, last - self.count + 1)
-        return self.offset + np.arange(first, last + 1, dtype=np.intp) % self.count
+        slots = self.offset + np.arange(first, last + 1, dtype=np.intp) % self.count
+        slots.flags.writeable = False
+        return slots
 
 
 def _levels(*kept: tuple[int, int]) -> tuple[Level, ...]:

@@ -121,7 +121,7 @@ class DemandHistory:
             tokens = record.values[_ROWS[side], slots].astype(np.float64)
         heard = 2 * covered >= of.step
         values = np.full(len(slots), np.nan)
-        values[heard] = np.maximum(tokens[heard], 0.0) / covered[heard]
+        np.divide(np.maximum(tokens, 0.0), covered, out=values, where=heard)
         first = int(np.argmax(heard)) if heard.any() else len(values)
         values = values[first:]
         return Series(float((last + 1 - len(values)) * of.step), float(of.step), values)

@@ -41,7 +41,7 @@ class Outlook:
 
     __slots__ = (
         "_end", "_explain", "_explained", "_factors", "_offsets", "_peaks", "_rows", "_small",
-        "_step_s", "_times",
+        "_step_s", "_surprise", "_times",
     )  # fmt: skip
 
     def __init__(
@@ -64,9 +64,11 @@ class Outlook:
             )
         times = self._times[:, None]
         self._factors = factors
-        self._rows: list[list[float]] = (rising * times).tolist()
-        self._peaks: list[list[float]] = np.maximum.accumulate(rising * times, axis=0).tolist()
-        self._offsets: list[list[float]] = np.maximum.accumulate(offsets, axis=1).tolist()
+        # Few of the rows are asked for: plain numbers are made of those alone.
+        self._rows: Values = rising * times
+        self._peaks: Values = np.maximum.accumulate(self._rows, axis=0)
+        self._offsets: Values = np.maximum.accumulate(offsets, axis=1)
+        self._surprise = float(self._rows[0, _SURPRISE])
         self._explain = explain
         self._explained: dict[int, tuple[tuple[MemberValue, ...], str]] = {}
 
@@ -81,14 +83,14 @@ class Outlook:
         """
         ahead = math.ceil((wall - self._end + horizon_s) / self._step_s - 1e-6)
         index = min(max(ahead, 1), len(self._rows)) - 1
-        quantiles = (self._peaks if peak else self._rows)[index]
+        quantiles: list[float] = (self._peaks if peak else self._rows)[index].tolist()
         members, reason = self._explained.get(index) or self._made_of(index)
         # Demand beyond what was thought possible is a crowd: what it is now is the least to expect.
-        if latest is not None and self._rows[0][_SURPRISE] < latest < math.inf:
+        if latest is not None and self._surprise < latest < math.inf:
             quantiles = self._lifted(quantiles, latest, index)
             reason = (
                 f"{latest:,.0f} tokens/s arrive now, above P99 "
-                f"({self._rows[0][_SURPRISE]:,.0f}): they are the least to expect"
+                f"({self._surprise:,.0f}): they are the least to expect"
             )
         return Forecast(horizon_s, tuple(quantiles), members, reason)
 
@@ -96,7 +98,7 @@ class Outlook:
         small = self._small
         return [
             max(value, latest + (latest + small) * math.expm1(max(offset, 0.0)))
-            for value, offset in zip(quantiles, self._offsets[index], strict=True)
+            for value, offset in zip(quantiles, self._offsets[index].tolist(), strict=True)
         ]
 
     def _made_of(self, index: int) -> tuple[tuple[MemberValue, ...], str]:

@@ -30,7 +30,8 @@ class SeriesForecaster:
     """
 
     __slots__ = (
-        "_factors", "_horizons", "_members", "_outlook", "_record", "_refits", "_settings",
+        "_factors", "_horizons", "_issued", "_members", "_outlook", "_record", "_refits",
+        "_settings",
     )  # fmt: skip
 
     def __init__(self, settings: ForecastSettings) -> None:
@@ -40,6 +41,8 @@ class SeriesForecaster:
         self._members = Members(settings, self._horizons)
         self._record = TrackRecord(len(self._members.names), self._horizons)
         self._refits = Refits(settings)
+        self._issued: tuple[Values, Values, Values] | None = None
+        """What the models said last, what that is combined to, and with which weights."""
         self._outlook: Outlook | None = None
 
     def update(self, fine: Series, coarse: Series) -> None:
@@ -158,11 +161,13 @@ class SeriesForecaster:
         self._outlook = None
         if math.isfinite(self._members.last):
             index = round(self._members.end / self._settings.step_s)
-            self._record.issue(index, self._members.ahead())
+            rows = self._members.ahead()
+            self._issued = (rows, *self._record.issue(index, rows))
 
     def _survey(self) -> Outlook:
-        rows, record = self._members.ahead(), self._record
-        combined, weights = record.combine(rows)
+        assert self._issued is not None
+        rows, combined, weights = self._issued
+        record = self._record
         verdict, offsets = record.verdict(), record.offsets()
         centre = np.where(verdict.won, combined, rows[0])
         chosen = np.where(verdict.won[:, None], offsets[1], offsets[0])

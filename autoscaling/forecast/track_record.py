@@ -54,8 +54,8 @@ class TrackRecord:
     """
 
     __slots__ = (
-        "_calibration", "_contest", "_greatest", "_horizons", "_issued", "_level", "_level_bins",
-        "_losses", "_powers", "_turbulence",
+        "_calibration", "_contest", "_decay", "_greatest", "_horizons", "_issued", "_level",
+        "_level_bins", "_losses", "_powers", "_turbulence",
     )  # fmt: skip
 
     def __init__(self, models: int, horizons: Horizons) -> None:
@@ -68,6 +68,7 @@ class TrackRecord:
         self._calibration = Conformal(2, scored)
         self._contest = TrailingLosses(2, scored)
         self._turbulence = Turbulence()
+        self._decay = 0.5 ** (horizons.strides / HALF_LIFE)
         self._powers = _UNREST / np.sqrt(horizons.scored)
         self._level = self._level_bins = self._greatest = 0.0
 
@@ -92,7 +93,7 @@ class TrackRecord:
         said[:, index % self._horizons.strides != 0] = np.nan
         if not np.isfinite(said[0]).any():
             return
-        decay = 0.5 ** (self._horizons.strides / HALF_LIFE)
+        decay = self._decay
         self._losses.add(np.abs(value - said[:-2]), decay)
         rivals, width = said[[0, -2]], said[-1]
         offsets = self._calibration.offsets * width[:, None]
@@ -117,16 +118,20 @@ class TrackRecord:
         weights /= weights.sum(axis=0)
         return (weights * np.where(known, rows, 0.0)).sum(axis=0), weights
 
-    def issue(self, index: int, rows: Values) -> None:
+    def issue(self, index: int, rows: Values) -> tuple[Values, Values]:
         """Keeps what is said, to be scored when its time has come.
 
         Args:
             index: Number of the last bin that is known.
             rows: By model and step.
+
+        Returns:
+            What `combine` makes of the rows.
         """
-        combined, _ = self.combine(rows)
+        combined, weights = self.combine(rows)
         at = self._horizons.scored - 1
         self._issued.record(index, np.vstack([rows[:, at], combined[at], self._widths()]))
+        return combined, weights
 
     def verdict(self) -> Verdict:
         """Whether the combination is to be believed, by step."""
