@@ -77,18 +77,19 @@ class Aiming:
             for ground in outlook.grounds
             for chance in (1.0 - ground.stays, ground.zone_shock, ground.region_shock)
         )
-        target, searched = None, now
+        target, searched, spot_left = None, now, None
         if last is not None:
             searched = last.searched
             if (last.inputs, last.risks) == (inputs, risks):
-                target = last.target
-                if _on_demand(bounds, target, left(target, offers, seen)) != target.on_demand:
-                    target = None
+                target, spot_left = last.target, left(last.target, offers, seen)
+                if _on_demand(bounds, target, spot_left) != target.on_demand:
+                    target = spot_left = None
             if target is None and 0 <= now - searched < SEARCH_S:
                 target = follow(last.target, offers, seen, bounds)
         if target is None:
             target, searched = aim(offers, seen, bounds), now
-        spot_left = left(target, offers, seen)
+        if spot_left is None:
+            spot_left = left(target, offers, seen)
         target = replace(target, on_demand=_on_demand(bounds, target, spot_left))
         self._last = Aimed(inputs, risks, now + RECHECK_S, searched, target, spot_left)
         return self._last

@@ -8,6 +8,7 @@ a correlation of 0.14 across regions, against 0.43 within one, and that is left 
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,11 +74,16 @@ def binomial(count: int, chance: float) -> Values:
         certain = np.zeros(count + 1)
         certain[count if chance >= 1 else 0] = 1.0
         return certain
-    successes = np.arange(count + 1)
-    factorials = np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, count + 1)))))
-    ways = factorials[-1] - factorials - factorials[::-1]
+    successes, ways = _ways(count)
     logs = ways + successes * np.log(chance) + (count - successes) * np.log1p(-chance)
     return np.asarray(np.exp(logs))
+
+
+@lru_cache(maxsize=1024)
+def _ways(count: int) -> tuple[NDArray[np.int64], Values]:
+    """Each number of successes, and the logarithm of how many ways there are to it."""
+    factorials = np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, count + 1)))))
+    return np.arange(count + 1), factorials[-1] - factorials - factorials[::-1]
 
 
 def at_least(chances: Values, count: int) -> float:

@@ -106,7 +106,9 @@ class Judge:
         bounds: What a mix must keep to.
     """
 
-    __slots__ = ("_bounds", "_grounds", "_size", "_tables", "_waves", "caps")
+    __slots__ = (
+        "_bounds", "_grounds", "_prices", "_running", "_size", "_tables", "_waves", "caps",
+    )  # fmt: skip
 
     def __init__(self, grounds: Sequence[Ground], bounds: Bounds) -> None:
         self._grounds, self._bounds = grounds, bounds
@@ -114,6 +116,8 @@ class Judge:
             [min(ground.most, bounds.most_spot) for ground in grounds], dtype=np.int64
         )
         """Most replicas of each site."""
+        self._prices = np.array([ground.cost for ground in grounds])
+        self._running = np.array([ground.running for ground in grounds], dtype=np.int64)
         self._size = 1 << max(1, bounds.most_spot).bit_length()
         waves = np.exp(-2j * np.pi * np.arange(self._size // 2 + 1) / self._size)
         # A chance of 0 at one wave has no logarithm, and no weight either.
@@ -140,8 +144,8 @@ class Judge:
         on_demand = np.minimum(wanted, bounds.most)
         missing = wanted - on_demand
         costs: Values = bounds.cost * on_demand
-        for at, ground in enumerate(self._grounds):
-            costs = costs + self._sticky(mixes[:, at], ground.cost, ground.running)
+        for column in self._spot_costs(mixes).T:
+            costs = costs + column
         costs = costs + bounds.missing * self._missing(tail, bounds.need - on_demand)
         left = tail[:, 1:].sum(axis=1)
         costs = costs + missing * SHORT - (missing > 0) * left * LEFT
@@ -155,9 +159,9 @@ class Judge:
         """
         upto = np.clip(relied_on, 0, self._size - 1)
         lost = 1.0 - tail
-        at = np.arange(self._size)
-        count = np.take_along_axis(np.cumsum(lost, axis=1), upto[:, None], axis=1)[:, 0]
-        place = np.take_along_axis(np.cumsum(lost * at, axis=1), upto[:, None], axis=1)[:, 0]
+        rows = np.arange(len(upto))
+        count = np.cumsum(lost, axis=1)[rows, upto]
+        place = np.cumsum(lost * np.arange(self._size), axis=1)[rows, upto]
         return np.asarray(((2 * upto + 1) * count - 2 * place) / max(1, self._bounds.need) ** 2)
 
     def _survivors(self, mixes: Counts) -> Values:
@@ -182,6 +186,10 @@ class Judge:
     def _spectra_of(self, at: int, counts: Counts) -> Spectra:
         shock = self._grounds[at].zone_shock
         return np.asarray(shock + (1.0 - shock) * np.exp(counts[:, None] * self._waves[at]))
+
+    def _spot_costs(self, mixes: Counts) -> Values:
+        kept = self._bounds.discount * np.minimum(mixes, self._running)
+        return np.asarray(self._prices * (mixes - kept))
 
     def _sticky(self, counts: Counts, cost: float, running: int) -> Values:
         return np.asarray(cost * (counts - self._bounds.discount * np.minimum(counts, running)))

@@ -7,6 +7,7 @@ safest and alternating sites; single replicas are added, removed and moved while
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -132,18 +133,12 @@ class _Search:
     def _spreads(self) -> Counts:
         """Even spreads: over the cheapest, over regions in turn, over the safest, on one alone."""
         count, total = len(self._grounds), self._total
-        sizes = np.unique(np.linspace(0, total, min(total + 1, SIZES)).round().astype(np.int64))
         orders = [list(range(count)), self._alternating(), self._safest()]
         sets = {tuple(sorted(order[:many])) for order in orders for many in range(1, count + 1)}
         sets |= {(at,) for at in range(count)}
         running = np.array([ground.running for ground in self._grounds], dtype=np.int64)
-        rows = [np.minimum(running, self._caps)[None, :]]
-        for sites in sorted(sets):
-            mixes = np.zeros((len(sizes), count), dtype=np.int64)
-            share, rest = np.divmod(sizes[:, None], len(sites))
-            mixes[:, sites] = share + (np.arange(len(sites))[None, :] < rest)
-            rows.append(np.minimum(mixes, self._caps))
-        found = np.concatenate(rows)
+        spreads = [_even(count, sites, total) for sites in sorted(sets)]
+        found = np.minimum(np.concatenate([running[None, :], *spreads]), self._caps)
         return np.asarray(found[found.sum(axis=1) <= total])
 
     def _alternating(self) -> list[int]:
@@ -182,9 +177,7 @@ class _Search:
         return mix, value
 
     def _neighbours(self, mix: Counts, step: int) -> Counts:
-        each = np.eye(len(mix), dtype=np.int64) * step
-        moves = (each[:, None, :] - each[None, :, :]).reshape(-1, len(mix))
-        rows = mix + np.concatenate([each, -each, moves])
+        rows = mix + _steps(len(mix), step)
         fits = (rows >= 0).all(axis=1) & (rows <= self._caps).all(axis=1)
         return np.asarray(rows[fits & (rows.sum(axis=1) <= self._total)])
 
@@ -192,6 +185,24 @@ class _Search:
         values, _ = self.judge.judge(mixes)
         at = int(np.argmin(values))
         return mixes[at], float(values[at])
+
+
+@lru_cache(maxsize=4096)
+def _even(count: int, sites: tuple[int, ...], total: int) -> Counts:
+    """Replicas spread evenly over some of `count` sites: from none to `total` of them."""
+    sizes = np.unique(np.linspace(0, total, min(total + 1, SIZES)).round().astype(np.int64))
+    mixes = np.zeros((len(sizes), count), dtype=np.int64)
+    share, rest = np.divmod(sizes[:, None], len(sites))
+    mixes[:, sites] = share + (np.arange(len(sites))[None, :] < rest)
+    return mixes
+
+
+@lru_cache(maxsize=64)
+def _steps(count: int, step: int) -> Counts:
+    """What adds to one of `count` sites, takes from one, or moves from one to another."""
+    each = np.eye(count, dtype=np.int64) * step
+    moves = (each[:, None, :] - each[None, :, :]).reshape(-1, count)
+    return np.concatenate([each, -each, moves])
 
 
 def _kept(grounds: Sequence[Ground]) -> tuple[list[int], list[Ground]]:

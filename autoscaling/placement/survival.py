@@ -28,6 +28,7 @@ FADE_S = 600.0
 MAX_FADE_S = 7 * 86400.0
 """A longer time without a question is a step of the clock."""
 VERSION = 1
+_ENDS_S = (*AGES_S[1:], math.inf)
 
 
 class Prospect(NamedTuple):
@@ -156,7 +157,7 @@ class SurvivalModel:
         lasting = []
         life, alive = 0.0, 1.0
         rates = self._rates(site, wall)
-        for rate, begin, end in zip(rates, AGES_S, (*AGES_S[1:], math.inf), strict=True):
+        for rate, begin, end in zip(rates, AGES_S, _ENDS_S, strict=True):
             lasting.append(life)
             left = alive * math.exp(-rate * (end - begin))
             life += (alive - left) / rate
@@ -248,8 +249,9 @@ class SurvivalModel:
 
 def _integral(rates: Rates, age_s: float, horizon_s: float) -> float:
     end_s, total = age_s + horizon_s, 0.0
-    for rate, begin, end in zip(rates, AGES_S, (*AGES_S[1:], math.inf), strict=True):
-        total += rate * max(0.0, min(end, end_s) - max(begin, age_s))
+    for rate, begin, end in zip(rates, AGES_S, _ENDS_S, strict=True):
+        if begin < end_s and age_s < end:
+            total += rate * (min(end, end_s) - max(begin, age_s))
     return total
 
 
