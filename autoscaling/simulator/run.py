@@ -164,33 +164,36 @@ class _Run:
         )
 
     def _decided(self, seen: Observation) -> Mapping[Site, int]:
-        name, s = self._policy.name, self._s
-        at = f"policy {name}, at {seen.now_s:,.0f} s"
+        s = self._s
         try:
             wanted = self._policy.decide(seen)
         except Exception as error:
-            raise PolicyFailed(f"{at}: it raised {error!r}") from error
+            raise PolicyFailed(f"{self._at(seen)}: it raised {error!r}") from error
         total = 0
         asked: Mapping[Site, Any] = wanted
         for site, count in asked.items():
             if site not in s.prices:
                 raise PolicyFailed(
-                    f"{at}: it asks for replicas at {site}, where there are none: there are "
-                    f"{', '.join(map(str, self._sites))}"
+                    f"{self._at(seen)}: it asks for replicas at {site}, where there are none: "
+                    f"there are {', '.join(map(str, self._sites))}"
                 )
             if isinstance(count, bool) or not isinstance(count, int) or count < 0:
                 raise PolicyFailed(
-                    f"{at}: it asks for {count!r} replicas at {site}: it must be a whole number "
-                    "from 0 on"
+                    f"{self._at(seen)}: it asks for {count!r} replicas at {site}: it must be a "
+                    "whole number from 0 on"
                 )
             total += count
         # Spot replicas that are missing may be stood in for: twice the most is the limit.
         if total > 2 * s.most or wanted.get(ON_DEMAND, 0) > s.most:
             raise PolicyFailed(
-                f"{at}: it asks for {total} replicas, {wanted.get(ON_DEMAND, 0)} of them on "
-                f"demand, and at most {s.most} may run: bound what it asks for by `terms.most`"
+                f"{self._at(seen)}: it asks for {total} replicas, {wanted.get(ON_DEMAND, 0)} of "
+                f"them on demand, and at most {s.most} may run: bound what it asks for by "
+                "`terms.most`"
             )
         return wanted
+
+    def _at(self, seen: Observation) -> str:
+        return f"policy {self._policy.name}, at {seen.now_s:,.0f} s"
 
     def _end(self) -> Outcome:
         """Lets what has arrived come to its end; nothing is paid for any more."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from math import isnan
 from typing import Any
 
@@ -58,8 +58,8 @@ class TidegatePolicy:
     """
 
     __slots__ = (
-        "_asks", "_begin_s", "_config", "_fit", "_group", "_keeping", "_learned", "_name",
-        "_news", "_next_s", "_number", "_planner", "_pools", "_since", "_terms", "_tick_s",
+        "_asks", "_begin_s", "_config", "_deployments", "_fit", "_group", "_keeping", "_learned",
+        "_name", "_news", "_next_s", "_number", "_planner", "_pools", "_since", "_terms", "_tick_s",
         "_variant",
     )  # fmt: skip
 
@@ -102,6 +102,9 @@ class TidegatePolicy:
             self._group = self._config.pools[0].name
         self._planner = FleetPlanner(self._config, self._variant.survival_model())
         settings = self._planner.groups[self._group].settings
+        self._deployments = [
+            (each.name, market.value) for market, each in settings.deployments.items()
+        ]
         pool, scaling = settings.pool, settings.scaling
         pools = {}
         for market, bounds in settings.bounds.items():
@@ -149,7 +152,8 @@ class TidegatePolicy:
             self._tell(self._since.sample(backlog), self._since.span_s, wall)
             self._since = Arrivals()
         self._planner.heard(self._heard(seen), wall)
-        self._asks = self._planner.tick(wall, seen.now_s)
+        asks = self._planner.tick(wall, seen.now_s)
+        self._asks = {market: asks[name] for name, market in self._deployments if name in asks}
         for job in self._planner.due():
             self._planner.fitted(self._fit(job))
 
@@ -172,15 +176,11 @@ class TidegatePolicy:
         ]
         starts = news.starts if self._variant.measured_lead else []
         return KeeperNews(
-            running={name: self._running(market, seen) for name, market in self._deployments()},
+            running={name: self._running(market, seen) for name, market in self._deployments},
             starts=[Start(self._group, site.market, "cold", seconds) for site, seconds in starts],
             lost=[Lost(site, age, warned=True) for site, age in news.lost],
             exposed=[each for each in exposed if each.span_s > 0],
         )
-
-    def _deployments(self) -> Sequence[tuple[str, str]]:
-        deployments = self._planner.groups[self._group].settings.deployments
-        return [(each.name, market.value) for market, each in deployments.items()]
 
     def _running(self, market: str, seen: Observation) -> Running:
         here = {site: view for site, view in seen.sites.items() if site.market == market}
@@ -202,20 +202,19 @@ class TidegatePolicy:
 
     def _keep(self, seen: Observation) -> None:
         """What the keeper does each second: the work outstanding, and who stands in for whom."""
-        ready = max(1, seen.ready)
+        active, going = dict.fromkeys(self._pools, 0), dict.fromkeys(self._pools, 0)
+        for site, view in seen.sites.items():
+            if site.market in active:
+                active[site.market] += view.ready
+                going[site.market] += view.preempted - len(view.lost_s)
+        ready = seen.ready
         work = seen.outstanding_tokens + seen.queued_tokens
+        stranded = seen.queued > 0 and ready == 0
         for market, pool in self._pools.items():
-            here = [view for site, view in seen.sites.items() if site.market == market]
-            active = sum(view.ready for view in here)
-            share = active / ready if seen.ready else float(market == _ON_DEMAND)
-            going = sum(view.preempted - len(view.lost_s) for view in here)
-            stranded = seen.queued > 0 and seen.ready == 0
-            pool.see(active, going, work * share, seen.now_s, stranded=stranded)
+            share = active[market] / ready if ready else float(market == _ON_DEMAND)
+            pool.see(active[market], going[market], work * share, seen.now_s, stranded=stranded)
         self._keeping.balance()
-        by_market = {
-            market: self._asks[name] for name, market in self._deployments() if name in self._asks
-        }
-        self._keeping.ask(by_market, seen.now_s)
+        self._keeping.ask(self._asks, seen.now_s)
         for pool in self._pools.values():
             pool.follow(seen.now_s)
 
