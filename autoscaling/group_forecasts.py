@@ -7,6 +7,7 @@ from typing import Any
 from autoscaling.demand.history import DemandHistory, Side
 from autoscaling.demand.terms import Work
 from autoscaling.forecast.fitting import FitJob, FitResult
+from autoscaling.forecast.outlook import Outlook
 from autoscaling.forecast.series_forecaster import SeriesForecaster
 from autoscaling.forecast.settings import ForecastSettings
 from autoscaling.forecast.terms import QUANTILES, Forecast
@@ -31,6 +32,11 @@ class GroupForecasts:
         self._group = group
         self._settings = settings
         self._forecasters: dict[Side, SeriesForecaster] = {}
+
+    @property
+    def settings(self) -> ForecastSettings | None:
+        """How demand is forecast; None if it is not."""
+        return self._settings
 
     def learn(self, history: DemandHistory, wall: float, *, fits: bool) -> list[FitJob]:
         """Gives the forecasts the bins that have closed; once after each of them.
@@ -77,6 +83,16 @@ class GroupForecasts:
             side: One of the group's sides.
         """
         return self._forecasters.get(side)
+
+    def outlook(self, side: Side, wall: float) -> Outlook | None:
+        """What is forecast of one kind of work; None where there is nothing to go by.
+
+        Args:
+            side: One of the group's sides.
+            wall: Unix time in seconds.
+        """
+        forecaster = self._forecasters.get(side)
+        return None if forecaster is None else forecaster.outlook()
 
     def latest(self, history: DemandHistory, wall: float) -> Work | None:
         """What arrived since the last bin closed, or little more; None if nobody has said.
@@ -153,5 +169,5 @@ class GroupForecasts:
     ) -> Forecast | None:
         if side not in self._group.sides:
             return Forecast(horizon_s, (0.0,) * len(QUANTILES))
-        forecaster = self._forecasters.get(side)
-        return forecaster.peak(wall, horizon_s, latest) if forecaster is not None else None
+        outlook = self.outlook(side, wall)
+        return None if outlook is None else outlook.look(wall, horizon_s, latest, peak=True)

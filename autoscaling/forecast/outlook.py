@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from copy import copy
 
 import numpy as np
 
 from autoscaling.demand.terms import Values
+from autoscaling.forecast.settings import LONGEST_S
 from autoscaling.forecast.terms import QUANTILES, Forecast, MemberValue
 from autoscaling.forecast.wall_clock import Factors
 
@@ -77,10 +79,11 @@ class Outlook:
 
         Args:
             wall: Unix time in seconds.
-            horizon_s: Seconds from then.
+            horizon_s: Seconds from then; taken as 5 if less and as 3600 if more.
             latest: Tokens a second of the last seconds; None if unknown.
             peak: Whether the greatest is asked for.
         """
+        horizon_s = min(max(horizon_s, 5.0), LONGEST_S)
         ahead = math.ceil((wall - self._end + horizon_s) / self._step_s - 1e-6)
         index = min(max(ahead, 1), len(self._rows)) - 1
         quantiles: list[float] = (self._peaks if peak else self._rows)[index].tolist()
@@ -93,6 +96,14 @@ class Outlook:
                 f"({self._surprise:,.0f}): they are the least to expect"
             )
         return Forecast(horizon_s, tuple(quantiles), members, reason)
+
+    def peaks(self) -> Outlook:
+        """The same for peaks alone and without what they are made of: what is worth keeping."""
+        kept: Outlook = copy(self)
+        kept._rows, kept._explained = kept._peaks, {}
+        kept._times = np.ones(len(kept._rows))
+        kept._explain = _unexplained
+        return kept
 
     def _lifted(self, quantiles: list[float], latest: float, index: int) -> list[float]:
         small = self._small
@@ -109,3 +120,7 @@ class Outlook:
             reason = f"{reason}; times {factor:g} for an event"
         self._explained[index] = (members, reason)
         return members, reason
+
+
+def _unexplained(_index: int) -> tuple[tuple[MemberValue, ...], str]:
+    return (), ""

@@ -13,7 +13,7 @@ from autoscaling.forecast.horizons import Horizons
 from autoscaling.forecast.members import Members
 from autoscaling.forecast.outlook import Outlook, above
 from autoscaling.forecast.refits import Refits
-from autoscaling.forecast.settings import LONGEST_S, ForecastSettings
+from autoscaling.forecast.settings import ForecastSettings
 from autoscaling.forecast.terms import Forecast, MemberValue
 from autoscaling.forecast.track_record import TrackRecord, Verdict
 from autoscaling.forecast.wall_clock import Factors
@@ -115,6 +115,14 @@ class SeriesForecaster:
         """
         return self._look(wall, horizon_s, latest, peak=True)
 
+    def outlook(self) -> Outlook | None:
+        """What is forecast after the last bin; None while there is nothing to go by."""
+        if not math.isfinite(self._members.last):
+            return None
+        if self._outlook is None:
+            self._outlook = self._survey()
+        return self._outlook
+
     def state(self) -> dict[str, Any]:
         """Plain data to be restored from: numbers, text, lists and dictionaries."""
         return {
@@ -149,12 +157,8 @@ class SeriesForecaster:
     def _look(
         self, wall: float, horizon_s: float, latest: float | None, *, peak: bool
     ) -> Forecast | None:
-        if not math.isfinite(self._members.last):
-            return None
-        if self._outlook is None:
-            self._outlook = self._survey()
-        horizon = min(max(horizon_s, 5.0), LONGEST_S)
-        return self._outlook.look(wall, horizon, latest, peak=peak)
+        outlook = self.outlook()
+        return None if outlook is None else outlook.look(wall, horizon_s, latest, peak=peak)
 
     def _issue(self) -> None:
         """Says anew what is to come after the last bin."""

@@ -16,6 +16,7 @@ from autoscaling.plan_terms import Ask, Running, Site
 from autoscaling.pool_terms import PoolSettings
 from autoscaling.simulator.arrivals import Arrivals, Events
 from autoscaling.simulator.policy import Observation
+from autoscaling.simulator.shared_forecasts import SharedForecasts
 from autoscaling.simulator.simulated_fleet import Variant, fleet_of
 from autoscaling.simulator.simulated_pool import SimulatedPool
 from autoscaling.simulator.terms import Past, Terms
@@ -51,6 +52,7 @@ class TidegatePolicy:
         variant: What is left out or changed of it.
         tick_s: Seconds between two plans.
         fit: Makes fits; one that remembers them makes a second run cheap.
+        forecasts: What an earlier run forecast of the same demand, or keeps this one's for others.
         learned: What `learned()` of another one gave, which lived through the past.
         fleet: The fleet's configuration; by default one pool as the terms say.
         group: Which of its groups is simulated; it must be given with `fleet`.
@@ -58,9 +60,9 @@ class TidegatePolicy:
     """
 
     __slots__ = (
-        "_asks", "_begin_s", "_config", "_deployments", "_fit", "_group", "_keeping", "_learned",
-        "_name", "_news", "_next_s", "_number", "_planner", "_pools", "_since", "_terms", "_tick_s",
-        "_variant",
+        "_asks", "_begin_s", "_config", "_deployments", "_fit", "_forecasts", "_group", "_keeping",
+        "_learned", "_name", "_news", "_next_s", "_number", "_planner", "_pools", "_since",
+        "_terms", "_tick_s", "_variant",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +72,7 @@ class TidegatePolicy:
         *,
         tick_s: float = 30.0,
         fit: Fit = fit_now,
+        forecasts: SharedForecasts | None = None,
         learned: Mapping[str, Mapping[str, Any]] | None = None,
         fleet: FleetConfig | None = None,
         group: str = "",
@@ -77,6 +80,7 @@ class TidegatePolicy:
     ) -> None:
         self._name, self._variant = name, variant or Variant()
         self._tick_s, self._fit, self._begin_s = tick_s, fit, begin_s
+        self._forecasts = forecasts
         self._learned, self._config, self._group = learned, fleet, group
         self._asks: Mapping[str, Ask] = {}
         self._next_s = float("-inf")
@@ -101,7 +105,10 @@ class TidegatePolicy:
             self._config = fleet_of(terms, self._variant, self._tick_s)
             self._group = self._config.pools[0].name
         self._planner = FleetPlanner(self._config, self._variant.survival_model())
-        settings = self._planner.groups[self._group].settings
+        group = self._planner.groups[self._group]
+        settings = group.settings
+        if self._forecasts is not None:
+            group.forecasts = self._forecasts.of(settings, group.forecasts.settings)
         self._deployments = [
             (each.name, market.value) for market, each in settings.deployments.items()
         ]

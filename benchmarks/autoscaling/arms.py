@@ -24,6 +24,7 @@ from autoscaling.simulator.rivals.serve_default import serve_default, serve_tune
 from autoscaling.simulator.rivals.skyserve import skyserve
 from autoscaling.simulator.rivals.spare_capacity import spare_capacity
 from autoscaling.simulator.rivals.static_peak import static_peak
+from autoscaling.simulator.shared_forecasts import SharedForecasts
 from autoscaling.simulator.simulated_fleet import Variant
 from autoscaling.simulator.terms import Floats, SpotSupply
 from autoscaling.simulator.tidegate import TidegatePolicy
@@ -52,6 +53,8 @@ class Given:
     """Makes those of Dynamo's ARIMA."""
     learned: Callable[[Variant], Mapping[str, Mapping[str, Any]] | None]
     """What ours has learned of the past, by variant; None where there is no past."""
+    forecasts: Callable[[Variant], SharedForecasts]
+    """What ours forecasts, by variant: the same in all runs of the same demand."""
     work: Callable[[], Floats]
     """Replicas that each step of the span keeps busy: the future, for oracles."""
     step_s: float
@@ -119,7 +122,14 @@ def _tidegate(**changes: Any) -> Make:
     def make(headroom: float, _: int, given: Given) -> Policy:
         learned = given.learned(Variant(**changes))
         variant = replace(Variant(**changes), headroom=headroom)
-        return TidegatePolicy(OURS, variant, tick_s=TICK_S, fit=given.fit, learned=learned)
+        return TidegatePolicy(
+            OURS,
+            variant,
+            tick_s=TICK_S,
+            fit=given.fit,
+            forecasts=given.forecasts(variant),
+            learned=learned,
+        )
 
     return make
 

@@ -18,11 +18,12 @@ from autoscaling.simulator.demand.windows import past, work
 from autoscaling.simulator.run import simulate
 from autoscaling.simulator.scenario import Scenario
 from autoscaling.simulator.service_times import ServiceModel
+from autoscaling.simulator.shared_forecasts import SharedForecasts
 from autoscaling.simulator.simulated_fleet import Variant
 from autoscaling.simulator.supply.generator import generate
 from autoscaling.simulator.terms import ON_DEMAND, Floats, Past, SpotSupply, Workload
-from autoscaling.simulator.tidegate import TidegatePolicy
-from benchmarks.autoscaling.arms import ARMS, INSTANT, MAIN, STATIC, Given
+from autoscaling.simulator.tidegate import BEGIN_S, TidegatePolicy
+from benchmarks.autoscaling.arms import ARMS, INSTANT, MAIN, STATIC, TICK_S, Given
 from benchmarks.autoscaling.demand_store import capacity_of, load, service_model
 from benchmarks.autoscaling.fit_cache import FitCache, shelved_arima, shelved_prophet
 from benchmarks.autoscaling.grid import Cell
@@ -151,6 +152,11 @@ def _given(place: Place, cell: Cell, scenario: Scenario) -> Given:
         known = _before(place, cell)
         return None if known is None else _learned(place, cell, scenario, known, variant)
 
+    def forecasts(variant: Variant) -> SharedForecasts:
+        world, models = cell.world, (variant.members, variant.forecast)
+        demand = world.series, world.injection, world.lead_s, scenario.begin_s
+        return _forecasts((place, demand, models), scenario.end_s)
+
     def future() -> Floats:
         return work(
             scenario.workload, scenario.begin_s, scenario.end_s, scenario.step_s, scenario.capacity
@@ -161,6 +167,7 @@ def _given(place: Place, cell: Cell, scenario: Scenario) -> Given:
         prophet=shelved_prophet(shelf),
         arima=shelved_arima(shelf),
         learned=learned,
+        forecasts=forecasts,
         work=future,
         step_s=scenario.step_s,
         begin_s=scenario.begin_s,
@@ -171,6 +178,12 @@ def _given(place: Place, cell: Cell, scenario: Scenario) -> Given:
 @lru_cache(maxsize=1)
 def _shelf(folder: Path) -> Shelf:
     return Shelf(folder / "fits.sqlite")
+
+
+@lru_cache(maxsize=1)
+def _forecasts(_of: tuple[object, ...], end_s: float) -> SharedForecasts:
+    """What ours forecasts of one demand by some models; big, so of the last one alone."""
+    return SharedForecasts(BEGIN_S + end_s - TICK_S)
 
 
 def _learned(

@@ -9,9 +9,10 @@ from autoscaling.plan_terms import Site
 from autoscaling.simulator.demand.windows import past
 from autoscaling.simulator.outcome import Outcome
 from autoscaling.simulator.run import simulate
+from autoscaling.simulator.shared_forecasts import SharedForecasts
 from autoscaling.simulator.simulated_fleet import POOL, Variant, fleet_of
 from autoscaling.simulator.terms import ON_DEMAND, SpotSupply
-from autoscaling.simulator.tidegate import TidegatePolicy
+from autoscaling.simulator.tidegate import BEGIN_S, TidegatePolicy
 from tests.unit.simulator.run.scenarios import A, Steady, scenario, supply
 
 # The fitted models take seconds to import; what they do is tested where they are.
@@ -83,6 +84,23 @@ def test_what_one_has_learned_another_begins_with() -> None:
     assert came.attainment == pytest.approx(direct.attainment, abs=0.01)
     assert came.dollars == pytest.approx(direct.dollars, rel=0.15)
     assert simulate(one, second, before) == direct
+
+
+def test_forecasts_are_made_once_for_the_same_demand() -> None:
+    one = scenario((2.0, 8.0, 8.0, 2.0), first=2)
+    shared = SharedForecasts(BEGIN_S + one.end_s - 30.0)
+
+    def sharing(headroom: float) -> TidegatePolicy:
+        variant = replace(QUICK, headroom=headroom)
+        return TidegatePolicy("ours", variant, tick_s=30.0, forecasts=shared)
+
+    stopped = replace(one, end_s=one.end_s / 2)
+    simulate(stopped, sharing(1.0))
+    assert not shared.known()
+    for headroom in (1.0, 1.5):
+        alone = ours(replace(QUICK, headroom=headroom))
+        assert simulate(one, sharing(headroom)) == simulate(one, alone)
+        assert shared.known()
 
 
 def test_it_asks_for_no_more_than_there_may_be() -> None:
