@@ -7,6 +7,7 @@ node's risk as a whole is what the survival model says.
 """
 
 import math
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -58,4 +59,4 @@ def rounded(age_s: float) -> float:
     Args:
         age_s: Seconds since a node came up.
     """
-    return max((age for age in AGES_S if age <= age_s), default=0.0)
+    return AGES_S[bisect_right(AGES_S, age_s) - 1] if age_s >= 0 else 0.0

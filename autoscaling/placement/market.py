@@ -78,9 +78,10 @@ class Market:
                 sites that are not offered count there.
         """
         here: dict[Site, int] = {}
+        sites = self.sites
         for site, count in running.items():
             if site.market == SPOT.market and count > 0:
-                at = site if site in self.sites else SPOT
+                at = site if site in sites else SPOT
                 here[at] = here.get(at, 0) + count
         return here
 
@@ -101,9 +102,8 @@ def market_of(offers: Sequence[Offer], settings: PlacerSettings) -> Market:
     spot: dict[Site, Offer] = {}
     for offer in sorted(good, key=lambda offer: (offer.site, -offer.price)):
         if offer.site.market == SPOT.market:
-            score = offer.score
-            sound = score is not None and 1 <= score <= 10
-            spot[offer.site] = replace(offer, score=score if sound else None)
+            sound = offer.score is None or 1 <= offer.score <= 10
+            spot[offer.site] = offer if sound else replace(offer, score=None)
     return Market(
         on_demand=min((offer.price for offer in on_demand), default=None),
         most_on_demand=min(settings.most_on_demand, sum(offer.most for offer in on_demand)),

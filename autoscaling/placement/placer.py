@@ -176,7 +176,8 @@ class Placer:
                 offer.site, offer.price, market.on_demand or math.inf, running=ready > 0
             )
             most = min(offer.most, ready) if offer.site in self._scarcity.sites else offer.most
-            judged.append(replace(offer, price=price, most=most))
+            same = price == offer.price and most == offer.most
+            judged.append(offer if same else replace(offer, price=price, most=most))
         return tuple(judged)
 
     @staticmethod
