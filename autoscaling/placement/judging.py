@@ -7,6 +7,7 @@ characteristic functions.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,7 @@ LEFT = 1e3
 """What a replica that is expected to be lost weighs while replicas are missing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ground:
+class Ground(NamedTuple):
     """A spot site, as the search sees it."""
 
     region: int

@@ -218,7 +218,7 @@ def _in_blocks(
     grounds: Sequence[Ground], bounds: Bounds, block: int
 ) -> tuple[list[Ground], Bounds]:
     fewer = [
-        replace(ground, most=ground.most // block, running=ground.running // block)
+        ground._replace(most=ground.most // block, running=ground.running // block)
         for ground in grounds
     ]
     return fewer, replace(
