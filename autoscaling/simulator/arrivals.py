@@ -52,10 +52,11 @@ class Arrivals:
 class Events:
     """What has happened to replicas since the planner was told last."""
 
-    __slots__ = ("lost", "starts")
+    __slots__ = ("lost", "starts", "woken")
 
     def __init__(self) -> None:
         self.starts: list[tuple[Site, float]] = []
+        self.woken: list[tuple[Site, float]] = []
         self.lost: list[tuple[Site, float]] = []
 
     def add(self, sites: Mapping[Site, SiteView]) -> None:
@@ -67,5 +68,7 @@ class Events:
         for site, view in sites.items():
             if view.started_s:
                 self.starts += [(site, seconds) for seconds in view.started_s]
+            if view.woken_s:
+                self.woken += [(site, seconds) for seconds in view.woken_s]
             if view.lost_s and site.market == "spot":
                 self.lost += [(site, age) for age in view.lost_s]

@@ -14,6 +14,7 @@ from autoscaling.simulator.node import SEE_OFF_S, Calm, Node
 from autoscaling.simulator.policy import SiteView
 from autoscaling.simulator.terms import ON_DEMAND, Ints
 
+_NOBODY: Mapping[Site, int] = {}
 _LEAST_START = 0.3
 """A start takes at least this share of what it takes on average."""
 
@@ -62,11 +63,13 @@ class Fleet:
         notice_s: Seconds from the notice of a preemption to the loss of the node.
         stop_s: Seconds that a replica which is given up has to finish its requests.
         seed: Of what is random about starts and preemptions.
+        wake_s: Seconds from waking a replica on standby to its readiness.
     """
 
     __slots__ = (
         "_calm", "_lead", "_lost", "_nodes", "_notice_s", "_pending", "_preempted", "_random",
-        "_ready", "_slots", "_started", "_stop_s", "_views", "ledger",
+        "_ready", "_slots", "_standby", "_started", "_stop_s", "_views", "_wake_s", "_woken",
+        "ledger",
     )  # fmt: skip
 
     def __init__(
@@ -78,10 +81,11 @@ class Fleet:
         notice_s: float,
         stop_s: float,
         seed: int,
+        wake_s: float = 5.0,
     ) -> None:
         self._slots = slots
         self._lead = (lead_s, lead_spread)
-        self._notice_s, self._stop_s = notice_s, stop_s
+        self._notice_s, self._stop_s, self._wake_s = notice_s, stop_s, wake_s
         self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, 77])))
         self._nodes: dict[Site, list[Node]] = {site: [] for site in sites}
         self._pending: dict[Site, deque[float]] = {site: deque() for site in sites}
@@ -89,6 +93,9 @@ class Fleet:
         self._calm: dict[Site, Calm] = {}
         self._preempted: dict[Site, int] = {}
         self._started: dict[Site, list[float]] = {}
+        self._woken: dict[Site, list[float]] = {}
+        # How many should stand by; a site where any does is in it.
+        self._standby: dict[Site, int] = {}
         self._lost: dict[Site, list[float]] = {}
         self._views: dict[Site, SiteView] = {}
         self.ledger = Ledger(dict.fromkeys(sites, 0.0), dict.fromkeys(sites, 0.0))
@@ -100,9 +107,14 @@ class Fleet:
 
     @property
     def missing(self) -> bool:
-        """Whether a replica that was asked for is not ready yet."""
-        return any(self._pending.values()) or any(
-            node.slot < 0 and node.staying for nodes in self._nodes.values() for node in nodes
+        """Whether a replica that was asked for to take requests is not ready yet."""
+        return any(
+            pending and len(pending) > self._standby.get(site, 0)
+            for site, pending in self._pending.items()
+        ) or any(
+            node.slot < 0 and node.staying and not node.asleep
+            for nodes in self._nodes.values()
+            for node in nodes
         )
 
     def begin(self, count: int, now: float) -> None:
@@ -175,19 +187,33 @@ class Fleet:
             self._preempted[site] = self._preempted.get(site, 0) + surplus
             self._changed(site)
 
-    def target(self, wanted: Mapping[Site, int], room: Mapping[Site, int], now: float) -> None:
+    def target(
+        self,
+        wanted: Mapping[Site, int],
+        room: Mapping[Site, int],
+        now: float,
+        standby: Mapping[Site, int] = _NOBODY,
+    ) -> None:
         """Starts what is missing, as far as nodes are to be had, and stops what is too much.
 
         Args:
             wanted: Replicas that should be ready or starting, by site; none where it is left out.
             room: Most replicas that nodes can be had for, by spot site.
             now: The time.
+            standby: Replicas that should stand by beside them, by site.
         """
         for site, nodes in self._nodes.items():
             count = wanted.get(site, 0)
+            if standby or self._standby:
+                spare = standby.get(site, 0)
+                if spare or site in self._standby:
+                    self._standby[site] = spare
+                    count += spare
             staying = len(nodes) if not nodes else sum(node.staying for node in nodes)
             pending = self._pending[site]
             if staying == count and not pending:
+                if site in self._standby:
+                    self._assign(site, wanted.get(site, 0), now)
                 continue
             missing = max(0, count - staying)
             while len(pending) > missing:
@@ -200,33 +226,65 @@ class Fleet:
             if staying > count:
                 self._stop(nodes, staying - count, now)
             self._changed(site)
+            if site in self._standby:
+                self._assign(site, wanted.get(site, 0), now)
 
     def views(self) -> dict[Site, SiteView]:
         """What there is by site, and what has happened since this was last asked."""
-        fresh = {*self._preempted, *self._started, *self._lost}
+        fresh = {*self._preempted, *self._started, *self._lost, *self._woken}
         for site in self._nodes:
             if site not in self._views or site in fresh:
                 self._views[site] = self._view(site)
         views = dict(self._views)
         for site in fresh:
             self._views.pop(site, None)
-        self._preempted, self._started, self._lost = {}, {}, {}
+        self._preempted, self._started, self._lost, self._woken = {}, {}, {}, {}
         return views
 
     def _view(self, site: Site) -> SiteView:
         nodes = self._nodes[site]
         staying = [node for node in nodes if node.staying]
         ready = [node for node in staying if node.open]
+        spare: list[Node] = []
+        if site in self._standby:
+            spare = [node for node in staying if node.up and not node.open]
         return SiteView(
             ready=len(ready),
-            starting=len(staying) - len(ready),
+            starting=len(staying) - len(ready) - len(spare),
             pending=len(self._pending[site]),
             leaving=len(nodes) - len(staying),
             preempted=self._preempted.get(site, 0),
             born_s=tuple(node.born_s for node in ready),
             started_s=tuple(self._started.get(site, ())),
             lost_s=tuple(self._lost.get(site, ())),
+            standby=len(spare),
+            standby_born_s=tuple(node.born_s for node in spare),
+            woken_s=tuple(self._woken.get(site, ())),
         )
+
+    def _assign(self, site: Site, active: int, now: float) -> None:
+        """Has so many take requests and the others stand by; one that is woken is ready soonest."""
+        staying = [node for node in self._nodes[site] if node.staying]
+        awake = [node for node in staying if node.up and not node.asleep]
+        lacking = active - len(awake)
+        if lacking < 0:
+            awake.sort(key=lambda node: (node.open, -node.born_s))
+            for node in awake[:-lacking]:
+                node.asleep, node.parks_s = True, now + self._stop_s
+                self._shut(node)
+            self._changed(site)
+        elif lacking > 0:
+            idle = [node for node in staying if node.asleep and node.up and node.slot < 0]
+            for node in idle[:lacking]:
+                node.asleep, node.wanted_s, node.ready_s = False, now, now + self._wake_s
+                self._changed(site)
+            lacking -= min(lacking, len(idle))
+        starting = sorted((n for n in staying if not n.up), key=lambda node: node.ready_s)
+        for place, node in enumerate(starting):
+            node.asleep = place >= lacking
+        if not self._standby[site] and not any(node.asleep for node in self._nodes[site]):
+            del self._standby[site]
+            self._changed(site)
 
     def _start_s(self) -> float:
         lead_s, spread = self._lead
@@ -237,8 +295,15 @@ class Fleet:
     def _open(self, node: Node, now: float) -> None:
         node.slot, node.open = self._slots.add(now), True
         self._ready += 1
-        self._started.setdefault(node.site, []).append(now - node.wanted_s)
+        if node.up:
+            self._woken.setdefault(node.site, []).append(now - node.wanted_s)
+        else:
+            self._came_up(node, now)
         self._views.pop(node.site, None)
+
+    def _came_up(self, node: Node, now: float) -> None:
+        node.up = True
+        self._started.setdefault(node.site, []).append(now - node.wanted_s)
 
     def _shut(self, node: Node) -> None:
         if node.open:
@@ -265,7 +330,17 @@ class Fleet:
         if now >= node.leaves_s - SEE_OFF_S:
             self._shut(node)
         elif node.slot < 0 and now >= node.ready_s and node.stops_s == float("inf"):
-            self._open(node, now)
+            if not node.asleep:
+                self._open(node, now)
+            elif not node.up:
+                self._came_up(node, now)
+        if (
+            node.asleep
+            and node.slot >= 0
+            and (now >= node.parks_s or not self._slots.busy(node.slot))
+        ):
+            self._slots.remove(node.slot)
+            node.slot = -1
         if node.stops_s < float("inf"):
             if node.slot < 0:
                 node.born_s = float("inf")
@@ -275,7 +350,7 @@ class Fleet:
 
     def _stop(self, nodes: list[Node], count: int, now: float) -> None:
         staying = [node for node in nodes if node.staying]
-        staying.sort(key=lambda node: (node.open, -node.born_s))
+        staying.sort(key=lambda node: (node.open, node.up, -node.born_s))
         for node in staying[:count]:
             node.stops_s = now + self._stop_s
             self._shut(node)

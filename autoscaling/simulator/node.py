@@ -21,7 +21,7 @@ class Node:
     born_s: float
     """When the node was got."""
     ready_s: float
-    """When the replica is ready."""
+    """When the replica is ready, or ready again once it has been woken."""
     slot: int = -1
     """Of what computes; -1 until it is ready."""
     open: bool = False
@@ -30,6 +30,12 @@ class Node:
     """When the node is taken away, if it was told so."""
     stops_s: float = float("inf")
     """When it is stopped at the latest, if the policy has given it up."""
+    up: bool = False
+    """Whether it has been ready once."""
+    asleep: bool = False
+    """Whether it stands by, or is to once it is ready."""
+    parks_s: float = float("inf")
+    """When it has to be rid of its requests, if it took some before it was to stand by."""
 
     @property
     def staying(self) -> bool:
@@ -42,9 +48,10 @@ class Node:
         Args:
             now: The time.
         """
-        if self.stops_s < float("inf"):
+        if self.stops_s < float("inf") or (self.asleep and self.slot >= 0):
             return now
-        waits = self.ready_s if self.slot < 0 else float("inf")
+        settled = self.slot >= 0 or (self.asleep and self.up)
+        waits = float("inf") if settled else self.ready_s
         return min(waits, self.leaves_s - SEE_OFF_S if self.open else self.leaves_s)
 
 

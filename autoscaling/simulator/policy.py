@@ -31,6 +31,12 @@ class SiteView:
     the wait for a node included."""
     lost_s: tuple[float, ...] = ()
     """Ages of the nodes that were taken away since the last step."""
+    standby: int = 0
+    """Ready but taking no requests, on nodes that stay; those that are being woken among them."""
+    standby_born_s: tuple[float, ...] = ()
+    """When the nodes of those came up, oldest first."""
+    woken_s: tuple[float, ...] = ()
+    """Seconds from being woken to being ready, of replicas that got ready since the last step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +94,29 @@ class Observation:
         return sum(view.starting for view in self.sites.values())
 
 
+class WithStandby(dict[Site, int]):
+    """An answer that asks for replicas on standby beside those that take requests.
+
+    Args:
+        active: Replicas that should take requests, by site.
+        standby: Replicas that should stand by, by site.
+    """
+
+    __slots__ = ("standby",)
+
+    def __init__(self, active: Mapping[Site, int], standby: Mapping[Site, int]) -> None:
+        super().__init__(active)
+        self.standby = dict(standby)
+
+
 class Policy(Protocol):
     """Decides how many replicas should run where.
 
     It is fed once a step, in order. What it answers is what should be ready or starting at each
     site; a site that it leaves out should have none. Replicas that are missing are started if a
-    node is to be had, surplus ones stop: those that start first, then the youngest.
+    node is to be had, surplus ones stop: those that start first, then the youngest. One that
+    answers `WithStandby` has replicas stand by as well: they are paid as others, are woken where
+    one is missing at their site, and surplus ones are parked among them.
     """
 
     @property

@@ -17,7 +17,7 @@ from autoscaling.simulator.engine import Engines, Loads, Tally
 from autoscaling.simulator.errors import PolicyFailed, SimulationError
 from autoscaling.simulator.fleet import Fleet
 from autoscaling.simulator.outcome import Outcome
-from autoscaling.simulator.policy import Observation, Policy, SiteView
+from autoscaling.simulator.policy import Observation, Policy, SiteView, WithStandby
 from autoscaling.simulator.scenario import Scenario
 from autoscaling.simulator.scenario_check import check
 from autoscaling.simulator.terms import ON_DEMAND, Past, Requests
@@ -25,6 +25,7 @@ from autoscaling.simulator.terms import ON_DEMAND, Past, Requests
 RECENT_S = 60.0
 """Seconds of demand by which it is judged how many replicas are needed."""
 _LONGEST_END_S = 3600.0
+_NOBODY: Mapping[Site, int] = {}
 
 
 def simulate(
@@ -63,7 +64,7 @@ class _Run:
         self._sites = tuple(sorted(scenario.prices))
         self._fleet = Fleet(
             self._engines, self._sites, scenario.lead_s, scenario.lead_spread, scenario.notice_s,
-            scenario.stop_s, scenario.seed,
+            scenario.stop_s, scenario.seed, scenario.wake_s,
         )  # fmt: skip
         self._account = Account(scenario.begin_s, scenario.prices)
         self._recent: deque[tuple[float, float]] = deque()
@@ -101,7 +102,8 @@ class _Run:
         wanted = self._decided(seen)
         self._account.asked(sum(wanted.values()), now)
         room = dict(zip(s.supply.sites, most.tolist(), strict=True))
-        self._fleet.target(wanted, room, now)
+        standby = wanted.standby if isinstance(wanted, WithStandby) else _NOBODY
+        self._fleet.target(wanted, room, now, standby)
         self._judge(now, arrived, views, tally, loads)
         self._before = tally
 
@@ -170,8 +172,10 @@ class _Run:
         except Exception as error:
             raise PolicyFailed(f"{self._at(seen)}: it raised {error!r}") from error
         total = 0
+        standby = wanted.standby if isinstance(wanted, WithStandby) else _NOBODY
         asked: Mapping[Site, Any] = wanted
-        for site, count in asked.items():
+        extra: Mapping[Site, Any] = standby
+        for site, count in (*asked.items(), *extra.items()):
             if site not in s.prices:
                 raise PolicyFailed(
                     f"{self._at(seen)}: it asks for replicas at {site}, where there are none: "
@@ -184,11 +188,11 @@ class _Run:
                 )
             total += count
         # Spot replicas that are missing may be stood in for: twice the most is the limit.
-        if total > 2 * s.most or wanted.get(ON_DEMAND, 0) > s.most:
+        on_demand = wanted.get(ON_DEMAND, 0) + standby.get(ON_DEMAND, 0)
+        if total > 2 * s.most or on_demand > s.most:
             raise PolicyFailed(
-                f"{self._at(seen)}: it asks for {total} replicas, {wanted.get(ON_DEMAND, 0)} of "
-                f"them on demand, and at most {s.most} may run: bound what it asks for by "
-                "`terms.most`"
+                f"{self._at(seen)}: it asks for {total} replicas, {on_demand} of them on demand, "
+                f"and at most {s.most} may run: bound what it asks for by `terms.most`"
             )
         return wanted
 

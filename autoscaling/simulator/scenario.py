@@ -36,6 +36,8 @@ class Scenario:
     """Seconds from the start of a replica on a node to its readiness, on average."""
     lead_spread: float = 0.1
     """Standard deviation of that, as a share of it."""
+    wake_s: float = 5.0
+    """Seconds from waking a replica on standby to its readiness; seen at the next step."""
     notice_s: float = 120.0
     """Seconds from the notice of a preemption to the loss of the node."""
     least: int = 1
@@ -69,4 +71,5 @@ class Scenario:
             least=self.least,
             most=self.most,
             max_seqs=self.model.max_seqs,
+            wake_s=self.wake_s,
         )

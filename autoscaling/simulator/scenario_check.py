@@ -17,7 +17,7 @@ def check(s: Scenario) -> None:
         SimulationError: The message names the field, its limits and the way out.
     """
     window_s = s.workload.window_s
-    for name in ("lead_s", "lead_spread", "notice_s", "stop_s"):
+    for name in ("lead_s", "lead_spread", "wake_s", "notice_s", "stop_s"):
         if not 0 <= getattr(s, name) < float("inf"):
             raise SimulationError(f"{name} must be 0 or more seconds, not {getattr(s, name)}")
     for name in ("step_s", "patience_s"):

@@ -53,6 +53,8 @@ class Variant:
     """Whether demand is forecast at all."""
     down_delay_s: float = 600.0
     """Seconds for which one replica fewer must have been enough."""
+    standby: int = 0
+    """Replicas that stand by: on spot nodes where there are any, on demand otherwise."""
 
     def survival_model(self) -> SurvivalModel | None:
         """What is known of spot nodes; None for what production knows."""
@@ -72,8 +74,13 @@ def fleet_of(terms: Terms, variant: Variant, tick_s: float) -> FleetConfig:
     # Nobody else has to keep any on demand either, where there are spot nodes.
     least = {"min_replicas": min(terms.least, terms.most), "max_replicas": terms.most}
     markets: dict[str, Any] = {"on-demand": least}
+    if variant.standby:
+        least |= {"standby_replicas": min(variant.standby, terms.most - least["min_replicas"])}
     if terms.spot_sites:
-        markets = {"on-demand": least | {"min_replicas": 0}, "spot": least}
+        markets = {
+            "on-demand": least | {"min_replicas": 0, "standby_replicas": 0},
+            "spot": least,
+        }
     forecast: dict[str, Any] = {
         "enabled": variant.forecast,
         "quantile": variant.quantile if variant.conformal else _MEDIAN,

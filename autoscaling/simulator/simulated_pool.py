@@ -11,16 +11,17 @@ _ONE = Report(replica="", phase=Phase.ACTIVE, age_s=0.0)
 
 
 class SimulatedPool:
-    """What `MarketGroup` needs of a pool. Nothing stands by and nothing is recycled.
+    """What `MarketGroup` needs of a pool. Nothing is recycled.
 
     Args:
         settings: How many replicas there are, and how fast that follows the load.
         reactive: Whether the work outstanding counts.
     """
 
-    __slots__ = ("_active", "_following", "_reactive", "_stranded", "going", "work")
+    __slots__ = ("_active", "_following", "_reactive", "_settings", "_stranded", "going", "work")
 
     def __init__(self, settings: PoolSettings, *, reactive: bool = True) -> None:
+        self._settings = settings
         self._following = Following(settings)
         self._reactive = reactive
         self._active = 0
@@ -34,6 +35,16 @@ class SimulatedPool:
     def wanted(self) -> int:
         """Replicas that should take requests."""
         return self._following.wanted
+
+    @property
+    def most(self) -> int:
+        """Most replicas, those on standby among them."""
+        return self._settings.most
+
+    @property
+    def standby(self) -> int:
+        """Replicas that should stand by beside those."""
+        return min(self._settings.standby, self._settings.most - self._following.wanted)
 
     @property
     def reactive(self) -> int:

@@ -128,6 +128,8 @@ class Terms:
     """Most replicas in all."""
     max_seqs: int
     """Requests that one replica computes at once, at most."""
+    wake_s: float = 5.0
+    """Seconds that a replica on standby takes to be ready."""
 
     @property
     def spot_sites(self) -> tuple[Site, ...]:

@@ -15,7 +15,7 @@ from autoscaling.market_group import MarketGroup
 from autoscaling.plan_terms import Ask, Running, Site
 from autoscaling.pool_terms import PoolSettings
 from autoscaling.simulator.arrivals import Arrivals, Events
-from autoscaling.simulator.policy import Observation
+from autoscaling.simulator.policy import Observation, WithStandby
 from autoscaling.simulator.shared_forecasts import SharedForecasts
 from autoscaling.simulator.simulated_fleet import Variant, fleet_of
 from autoscaling.simulator.simulated_pool import SimulatedPool
@@ -62,7 +62,7 @@ class TidegatePolicy:
     __slots__ = (
         "_asks", "_begin_s", "_config", "_deployments", "_fit", "_forecasts", "_group", "_keeping",
         "_learned", "_name", "_news", "_next_s", "_number", "_planner", "_pools", "_since",
-        "_terms", "_tick_s", "_variant",
+        "_standby", "_terms", "_tick_s", "_variant",
     )  # fmt: skip
 
     def __init__(
@@ -85,6 +85,7 @@ class TidegatePolicy:
         self._asks: Mapping[str, Ask] = {}
         self._next_s = float("-inf")
         self._number = 0
+        self._standby: dict[Site, int] = {}
         self._since = Arrivals()
         self._news = Events()
 
@@ -118,7 +119,7 @@ class TidegatePolicy:
             counts = PoolSettings(
                 least=bounds.min_replicas,
                 most=bounds.max_replicas,
-                standby=0,
+                standby=bounds.standby_replicas,
                 tokens_per_replica=pool.max_outstanding_tokens,
                 target_load=scaling.target_load,
                 up_delay_s=scaling.up_delay_s,
@@ -150,7 +151,11 @@ class TidegatePolicy:
             self._next_s = seen.now_s + self._tick_s
             self._plan(seen)
         self._keep(seen)
-        return self._placed()
+        placed = self._placed()
+        if not any(pool.standby for pool in self._pools.values()):
+            return placed
+        self._standby = self._standing_by(placed, seen)
+        return WithStandby(placed, self._standby)
 
     def _plan(self, seen: Observation) -> None:
         wall = self._begin_s + seen.now_s
@@ -179,12 +184,15 @@ class TidegatePolicy:
             Exposed(site, seen.now_s - born, min(seen.now_s - born, self._tick_s))
             for site, view in seen.sites.items()
             if site.market == _SPOT
-            for born in view.born_s
+            for born in (*view.born_s, *view.standby_born_s)
         ]
-        starts = news.starts if self._variant.measured_lead else []
+        starts = [(site, "cold", seconds) for site, seconds in news.starts]
+        starts += [(site, "standby", seconds) for site, seconds in news.woken]
+        if not self._variant.measured_lead:
+            starts = []
         return KeeperNews(
             running={name: self._running(market, seen) for name, market in self._deployments},
-            starts=[Start(self._group, site.market, "cold", seconds) for site, seconds in starts],
+            starts=[Start(self._group, site.market, kind, took) for site, kind, took in starts],
             lost=[Lost(site, age, warned=True) for site, age in news.lost],
             exposed=[each for each in exposed if each.span_s > 0],
         )
@@ -194,15 +202,20 @@ class TidegatePolicy:
         pool = self._pools[market]
         return Running(
             active=sum(view.ready for view in here.values()),
+            standby=sum(view.standby for view in here.values()),
             starting=sum(view.starting + view.pending for view in here.values()),
             doomed=pool.going,
             reactive=pool.reactive,
-            planned=pool.wanted,
-            sites={site: view.ready for site, view in here.items() if view.ready},
-            ages={
-                site: tuple(seen.now_s - born for born in view.born_s)
+            planned=pool.wanted + pool.standby,
+            sites={
+                site: view.ready + view.standby
                 for site, view in here.items()
-                if view.ready
+                if view.ready or view.standby
+            },
+            ages={
+                site: tuple(seen.now_s - born for born in (*view.born_s, *view.standby_born_s))
+                for site, view in here.items()
+                if view.ready or view.standby
             },
             coming={site: view.starting for site, view in here.items() if view.starting},
         )
@@ -243,6 +256,26 @@ class TidegatePolicy:
             fullest = max(sorted(self._terms.spot_sites), key=lambda site: counts[site])
             counts[fullest] += more
         return counts
+
+    def _standing_by(self, counts: Mapping[Site, int], seen: Observation) -> dict[Site, int]:
+        """Where replicas stand by: where they did, or else where most of the others are."""
+        standby: dict[Site, int] = {}
+        # Those that stand in for others may already be more than the markets allow together.
+        left = 2 * self._terms.most - sum(counts.values())
+        for market, pool in self._pools.items():
+            here = sorted(site for site in counts if site.market == market)
+            missing = min(pool.standby, pool.most - sum(counts[site] for site in here), left)
+            # Where no nodes are to be had there is none for them either.
+            free = [site for site in here if not seen.sites[site].pending]
+            for site in free:
+                if missing > 0 and site in self._standby:
+                    standby[site] = min(self._standby[site], missing)
+                    missing -= standby[site]
+            if missing > 0 and here:
+                fullest = max(free or here, key=lambda site: counts[site])
+                standby[fullest] = standby.get(fullest, 0) + missing
+            left -= sum(standby.get(site, 0) for site in here)
+        return standby
 
     def _live_through(self, past: Past) -> None:
         """Tells the planner of earlier demand as it would have been told then."""

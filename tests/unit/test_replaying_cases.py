@@ -94,7 +94,7 @@ def test_a_case_is_what_the_configuration_says(fleet: FleetConfig) -> None:
     assert (scenario.least, scenario.first, scenario.most) == (1, 1, 3)
     assert scenario.prices == {ON_DEMAND: 1.0}
     assert scenario.supply.sites == ()
-    assert (scenario.lead_s, scenario.patience_s) == (300.0, 120.0)
+    assert (scenario.lead_s, scenario.wake_s, scenario.patience_s) == (300.0, 5.0, 120.0)
     assert scenario.means == (77.0, 75.0)
     assert [pool.name for pool in made.fleet.pools] == ["public-small"]
     assert made.notes == ()

@@ -128,6 +128,7 @@ def case(
         supply=_supply(sites, trace, options.seed, end_s),
         prices={each.site: each.price for each in offers},
         lead_s=fleet.scaling.lead_time.cold_s if options.lead_s is None else options.lead_s,
+        wake_s=fleet.scaling.lead_time.standby_s,
         notice_s=options.notice_s,
         least=least,
         most=in_all,
@@ -187,8 +188,6 @@ def _notes(fleet: FleetConfig, pool: PoolConfig, needed: Floats, most: int) -> l
             f"{pool.name}: its engines serve one tenant at a time, which is not simulated: waits "
             "between tenants come on top."
         )
-    if any(bounds.standby_replicas for bounds in pool.markets.values()):
-        notes.append(f"{pool.name}: nothing stands by in a simulation; each start is a cold one.")
     if Market.SPOT in pool.markets and fleet.scaling.spot.prices is not PriceFeed.STATIC:
         notes.append(f"{pool.name}: prices are those of `scaling.spot.sites`, not of a feed.")
     return notes

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from autoscaling.plan_terms import Capacity, Site
-from autoscaling.simulator.policy import Observation
+from autoscaling.simulator.policy import Observation, WithStandby
 from autoscaling.simulator.scenario import Scenario
 from autoscaling.simulator.service_times import ServiceModel
 from autoscaling.simulator.terms import ON_DEMAND, Past, Requests, Slo, SpotSupply, Terms
@@ -84,3 +84,16 @@ class Fixed:
     def decide(self, seen: Observation) -> Mapping[Site, int]:
         self.seen.append(seen)
         return self.wanted
+
+
+@dataclass
+class InTurn(Fixed):
+    """Asks for what is wanted and for one more of each in turn, others stand by all the time."""
+
+    standby: Mapping[Site, int] = field(default_factory=dict)
+    each_s: float = 100.0
+
+    def decide(self, seen: Observation) -> Mapping[Site, int]:
+        self.seen.append(seen)
+        more = int(seen.now_s // self.each_s) % 2
+        return WithStandby({site: n + more for site, n in self.wanted.items()}, self.standby)

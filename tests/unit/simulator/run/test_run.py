@@ -15,7 +15,7 @@ from autoscaling.simulator.outcome import Outcome
 from autoscaling.simulator.policy import Observation
 from autoscaling.simulator.run import simulate
 from autoscaling.simulator.terms import ON_DEMAND
-from tests.unit.simulator.run.scenarios import OUTPUT, PROMPT, A, B, Fixed, scenario, supply
+from tests.unit.simulator.run.scenarios import OUTPUT, PROMPT, A, B, Fixed, InTurn, scenario, supply
 
 
 def test_enough_replicas_keep_to_the_slo_and_cost_what_they_cost() -> None:
@@ -71,6 +71,26 @@ def test_what_waits_for_a_cold_start_is_counted() -> None:
     assert again.cold_waits == 0
 
 
+def test_one_that_stands_by_costs_as_others_and_is_there_soon() -> None:
+    def rising(standby: int) -> Outcome:
+        policy = InTurn({ON_DEMAND: 1}, standby={ON_DEMAND: standby}, each_s=900.0)
+        return simulate(scenario((0.5, 3.8, 3.8), lead_s=300.0, patience_s=600.0), policy)
+
+    without, held = rising(0), rising(1)
+    assert held.attainment > without.attainment
+    assert held.cold_waits < without.cold_waits
+    assert held.shortfall_s < without.shortfall_s
+    assert held.replica_s["on-demand"] == pytest.approx(without.replica_s["on-demand"] + 1800.0)
+    assert held.scale_events == without.scale_events == 1
+
+
+def test_an_answer_with_nobody_on_standby_is_one_without() -> None:
+    nodes = supply((4, 4), (2, 3), (4, 1))
+    wanted = {ON_DEMAND: 1, A: 2, B: 2}
+    one = scenario((3.0,) * 4, nodes)
+    assert simulate(one, InTurn(wanted, each_s=1e9)) == simulate(one, Fixed(wanted))
+
+
 class Wavering(Fixed):
     """Asks for one and two in turn, each for five minutes."""
 
@@ -110,13 +130,21 @@ def test_lost_metrics_are_seen_as_such() -> None:
     base=st.integers(0, 4),
     spot=st.integers(0, 4),
     notice_s=st.sampled_from([0.0, 30.0, 120.0]),
+    standby=st.integers(0, 2),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_every_request_ends_once_and_every_second_is_paid(
-    rates: list[float], counts: list[tuple[int, int]], base: int, spot: int, notice_s: float
+    rates: list[float],
+    counts: list[tuple[int, int]],
+    base: int,
+    spot: int,
+    notice_s: float,
+    standby: int,
 ) -> None:
     one = scenario(tuple(rates), supply(*counts), notice_s=notice_s, patience_s=30.0)
-    came = simulate(one, Fixed({ON_DEMAND: base, A: spot, B: spot}))
+    wanted = {ON_DEMAND: base, A: spot, B: spot}
+    policy = InTurn(wanted, standby={ON_DEMAND: standby, A: standby}) if standby else Fixed(wanted)
+    came = simulate(one, policy)
     arrived = sum(len(one.workload.window(index)) for index in range(one.workload.windows))
     assert came.requests == arrived
     assert came.finished + came.refused + came.lost == arrived
@@ -143,12 +171,23 @@ class Mistaken(Fixed):
     [
         (Fixed({ON_DEMAND: 41}), "at most 40 may run"),
         (Fixed({ON_DEMAND: 40, A: 41}), "at most 40 may run"),
+        (InTurn({ON_DEMAND: 40}, standby={ON_DEMAND: 1}), "41 of them on demand"),
+        (InTurn({}, standby={A: -1}), "a whole number from 0 on"),
         (Fixed({ON_DEMAND: -1}), "a whole number from 0 on"),
         (Fixed({ON_DEMAND: 1.5}), "a whole number from 0 on"),  # type: ignore[dict-item]
         (Fixed({Site("spot", "mars", "m1"): 1}), "where there are none"),
         (Mistaken({}), "out of its depth"),
     ],
-    ids=["too many", "too many in all", "negative", "no integer", "elsewhere", "raises"],
+    ids=[
+        "too many",
+        "too many in all",
+        "standby",
+        "less standby",
+        "negative",
+        "no integer",
+        "elsewhere",
+        "raises",
+    ],
 )
 def test_a_policy_that_goes_wrong_is_named(policy: Fixed, problem: str) -> None:
     with pytest.raises(PolicyFailed, match=problem) as caught:

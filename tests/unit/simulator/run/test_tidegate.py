@@ -103,6 +103,35 @@ def test_forecasts_are_made_once_for_the_same_demand() -> None:
         assert shared.known()
 
 
+def test_those_that_stand_by_are_there_when_demand_rises() -> None:
+    rising = (2.0,) * 6 + (12.0,) * 6
+    quick = replace(QUICK, members=("last_value",))
+
+    def once(standby: int, nodes: SpotSupply | None = None) -> Outcome:
+        one = scenario(rising, nodes, first=2, lead_s=300.0)
+        return simulate(one, ours(replace(quick, standby=standby)))
+
+    without, held = once(0), once(2)
+    assert held.attainment > without.attainment
+    assert held.shortfall_s < without.shortfall_s
+    assert held.cold_waits < without.cold_waits
+    assert once(1, supply((0, 0))).spot_share == 0.0
+    flaky = supply(*([(8, 0), (8, 3), (0, 8), (5, 5)] * 8), step_s=450.0)
+    assert once(1, flaky).requests == held.requests
+
+
+def test_the_planner_hears_of_those_that_stand_by() -> None:
+    policy = ours(replace(QUICK, standby=1))
+    simulate(scenario((2.0,) * 3, first=2), policy)
+    group = policy._planner.groups[POOL]
+    assert group.last is not None
+    assert group.last.situation.standby == 1
+    assert sum(each.standby for each in group.running.values()) == 1
+    assert sum(sum(each.sites.values()) for each in group.running.values()) == sum(
+        each.active + each.standby for each in group.running.values()
+    )
+
+
 def test_it_asks_for_no_more_than_there_may_be() -> None:
     came = simulate(scenario((30.0,) * 6, most=4, patience_s=5.0), ours())
     total = [sum(pair) for pair in zip(came.series["on_demand"], came.series["spot"], strict=True)]
