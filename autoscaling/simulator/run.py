@@ -100,9 +100,9 @@ class _Run:
         tally, loads = self._engines.tally(latencies=False), self._engines.loads()
         seen = self._observation(now, count, arrived, views, tally, loads)
         wanted = self._decided(seen)
-        self._account.asked(sum(wanted.values()), now)
-        room = dict(zip(s.supply.sites, most.tolist(), strict=True))
         standby = wanted.standby if isinstance(wanted, WithStandby) else _NOBODY
+        self._account.asked(sum(wanted.values()) + sum(standby.values()), now)
+        room = dict(zip(s.supply.sites, most.tolist(), strict=True))
         self._fleet.target(wanted, room, now, standby)
         self._judge(now, arrived, views, tally, loads)
         self._before = tally

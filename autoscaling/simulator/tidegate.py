@@ -155,7 +155,7 @@ class TidegatePolicy:
         if not any(pool.standby for pool in self._pools.values()):
             return placed
         self._standby = self._standing_by(placed, seen)
-        return WithStandby(placed, self._standby)
+        return self._woken(placed, seen)
 
     def _plan(self, seen: Observation) -> None:
         wall = self._begin_s + seen.now_s
@@ -276,6 +276,25 @@ class TidegatePolicy:
                 standby[fullest] = standby.get(fullest, 0) + missing
             left -= sum(standby.get(site, 0) for site in here)
         return standby
+
+    def _woken(self, counts: dict[Site, int], seen: Observation) -> WithStandby:
+        """Has those that stand by take the place of others of their market until these are ready.
+
+        As in production: whatever stands by in a deployment is woken, wherever one is missing.
+        """
+        standby = dict(self._standby)
+        lacks = {site: max(0, count - seen.sites[site].ready) for site, count in counts.items()}
+        for site, spare in self._standby.items():
+            # What is missing at the same site the fleet itself wakes for.
+            others = [each for each in lacks if each.market == site.market and each != site]
+            woken = min(spare, sum(lacks[each] for each in others))
+            counts[site] += woken
+            standby[site] -= woken
+            for each in others:
+                done = min(woken, lacks[each])
+                lacks[each] -= done
+                woken -= done
+        return WithStandby(counts, standby)
 
     def _live_through(self, past: Past) -> None:
         """Tells the planner of earlier demand as it would have been told then."""

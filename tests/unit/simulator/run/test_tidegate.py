@@ -8,12 +8,13 @@ import pytest
 from autoscaling.plan_terms import Site
 from autoscaling.simulator.demand.windows import past
 from autoscaling.simulator.outcome import Outcome
+from autoscaling.simulator.policy import Observation, SiteView
 from autoscaling.simulator.run import simulate
 from autoscaling.simulator.shared_forecasts import SharedForecasts
 from autoscaling.simulator.simulated_fleet import POOL, Variant, fleet_of
 from autoscaling.simulator.terms import ON_DEMAND, SpotSupply
 from autoscaling.simulator.tidegate import BEGIN_S, TidegatePolicy
-from tests.unit.simulator.run.scenarios import A, Steady, scenario, supply
+from tests.unit.simulator.run.scenarios import A, B, Steady, scenario, supply
 
 # The fitted models take seconds to import; what they do is tested where they are.
 QUICK = Variant(members=("last_value", "seasonal_naive"))
@@ -118,6 +119,18 @@ def test_those_that_stand_by_are_there_when_demand_rises() -> None:
     assert once(1, supply((0, 0))).spot_share == 0.0
     flaky = supply(*([(8, 0), (8, 3), (0, 8), (5, 5)] * 8), step_s=450.0)
     assert once(1, flaky).requests == held.requests
+
+
+def test_one_that_stands_by_takes_the_place_of_one_missing_elsewhere() -> None:
+    policy = ours(replace(QUICK, standby=1))
+    simulate(scenario((1.0,), first=1), policy)
+    policy._standby = {A: 1}
+    seen = Observation(0.0, 10.0, True, {ON_DEMAND: SiteView(1), A: SiteView(2), B: SiteView(0)})
+    answer = policy._woken({ON_DEMAND: 1, A: 2, B: 1}, seen)
+    assert (answer, answer.standby) == ({ON_DEMAND: 1, A: 3, B: 1}, {A: 0})
+    # At its own site it is the fleet that wakes it, and on demand is another deployment.
+    answer = policy._woken({ON_DEMAND: 2, A: 3, B: 0}, seen)
+    assert (answer, answer.standby) == ({ON_DEMAND: 2, A: 3, B: 0}, {A: 1})
 
 
 def test_the_planner_hears_of_those_that_stand_by() -> None:
