@@ -34,6 +34,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from autoscaling.simulator.histogram import Histogram
 from autoscaling.simulator.terms import Requests
 from benchmarks.autoscaling import engine_check_compare as compare
 from benchmarks.autoscaling.engine_check_report import markdown, write
@@ -255,6 +256,7 @@ def _load(
     ttft = np.concatenate([one["ttft_s"] for one in rounds])
     itl = np.concatenate([one["itl_s"] for one in rounds])
     engine = compare.measured(ttft, itl, slos)
+    real_ttft, real_itl = Histogram.of(ttft), Histogram.of(itl)
     figures, said_ttft, said_itl = compare.simulated(model, requests, slos)
     return {
         "share": share,
@@ -265,9 +267,9 @@ def _load(
         "spread": compare.spread(each),
         "quantiles": {
             "share": _SHARES,
-            "ttft_measured": [float(value) for value in np.quantile(ttft, _SHARES)],
+            "ttft_measured": [real_ttft.quantile(at) for at in _SHARES],
             "ttft_simulated": [said_ttft.quantile(at) for at in _SHARES],
-            "itl_measured": [float(value) for value in np.quantile(itl, _SHARES)],
+            "itl_measured": [real_itl.quantile(at) for at in _SHARES],
             "itl_simulated": [said_itl.quantile(at) for at in _SHARES],
         },
         "requests": {
