@@ -16,14 +16,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from autoscaling.simulator.errors import SimulationError
 from benchmarks.autoscaling.arms import ARMS
 from benchmarks.autoscaling.borrowed import forecast_table, speed_of, tick_table
+from benchmarks.autoscaling.brackets import lines
 from benchmarks.autoscaling.demand_store import prepare
+from benchmarks.autoscaling.estimates import estimates, whole
 from benchmarks.autoscaling.grid import FULL, REDUCED, SERIES, Cell, Plan
 from benchmarks.autoscaling.one_run import Place, play
 from benchmarks.autoscaling.playing import Failed, Player, pool_of, seconds_by_arm
 from benchmarks.autoscaling.report import write
 from benchmarks.autoscaling.run_log import Run, RunLog
 from benchmarks.autoscaling.setup import SETUP, code_digest, terms_of
-from benchmarks.autoscaling.stages import estimate, trials
+from benchmarks.autoscaling.stages import trials
 from benchmarks.autoscaling.summary import summarise
 
 _RESULTS = Path("benchmarks/results")
@@ -38,7 +40,7 @@ def main(
         Path, typer.Option(help="Directory for demand, fits and finished runs.")
     ] = Path("build/autoscaling"),
     workers: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 2,
-    reduced: Annotated[bool, typer.Option(help="Half an hour: fewer days and alignments.")] = False,
+    reduced: Annotated[bool, typer.Option(help="Fewer days, worlds and policies.")] = False,
     plan_only: Annotated[bool, typer.Option(help="Say what would be played, and end.")] = False,
     series: Annotated[str, typer.Option(help="Whose demand, by commas.")] = ",".join(SERIES),
     leads: Annotated[str, typer.Option(help="Lead times of main worlds in s, by commas.")] = "",
@@ -122,12 +124,18 @@ def main(
 
 def _say_plan(console: Console, plan: Plan, log: RunLog, workers: int) -> None:
     seconds = seconds_by_arm(log, plan)
-    runs, spent = estimate(plan, seconds)
+    stages = estimates(plan, seconds)
+    total = whole(stages)
     done = len(log)
-    left = max(0.0, spent - sum(_spent(log))) / workers / 60
+    for one in (*stages, total):
+        console.print(
+            f"{one.stage:10} {one.runs:6,.0f} runs {one.seconds / workers / 60:6.1f} min",
+            highlight=False,
+        )
+    left = max(0.0, total.seconds - sum(_spent(log))) / workers / 60
     console.print(
-        f"About {runs:,} runs, {done:,} of them done; some {left:,.0f} minutes are left on "
-        f"{workers} cores, at {seconds['tidegate']:.1f} s a week of Tidegate's and "
+        f"About {total.runs:,.0f} runs, {done:,} of them done; some {left:,.0f} minutes are left "
+        f"on {workers} cores, at {seconds['tidegate']:.1f} s a week of Tidegate's and "
         f"{seconds['static-peak']:.1f} s of a static fleet's. Fits come on top the first time.",
         highlight=False,
     )
@@ -157,6 +165,9 @@ def _play(console: Console, place: Place, plan: Plan, log: RunLog, workers: int)
         with _bar(progress, "test", missing) as advance:
             player.told = advance
             player.play(cells)
+        with _bar(progress, "frontiers", None) as advance:
+            player.told = advance
+            player.bracket(lines(plan, frozen))
     return summarise(plan, frozen, log, SETUP.tensor_parallel)
 
 

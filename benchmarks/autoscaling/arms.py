@@ -33,6 +33,7 @@ OURS = "tidegate"
 STRONG = "dynamo-sky"
 STATIC = "static-peak"
 TUNED = "serve-tuned"
+SKY = "skyserve"
 ORACLE = "oracle-lead"
 TICK_S = 60.0
 """Seconds between two plans of ours, in production 1: starts take minutes."""
@@ -143,46 +144,46 @@ def _instant(headroom: float, _: int, given: Given) -> Policy:
 
 
 ARMS: dict[str, Arm] = {
-    OURS: Arm("Tidegate", _tidegate(), "main", 50.0, begin=0.7),
+    OURS: Arm("Tidegate", _tidegate(), "main", 25.0, begin=0.7),
     STRONG: Arm(
-        "Dynamo-like demand, SkyServe-like placement", _strong, "main", 4.0, _PREDICTORS, begin=1.25
+        "Dynamo-like demand, SkyServe-like placement", _strong, "main", 5.0, _PREDICTORS, begin=1.25
     ),
     TUNED: Arm(
         "Ray Serve-like, tuned",
         _serve_tuned,
         "main",
-        3.0,
+        5.0,
         tuple(f"up {up:g} s, down {down:g} s" for up, down in _DELAYS),
         begin=1.8,
     ),
     STATIC: Arm(
-        "static peak, on demand", lambda headroom, _, __: static_peak(headroom), "main", 2.5
+        "static peak, on demand", lambda headroom, _, __: static_peak(headroom), "main", 5.0
     ),
-    ORACLE: Arm("oracle, real lead time", _future, "main", 3.0, begin=0.6),
+    ORACLE: Arm("oracle, real lead time", _future, "main", 5.0, begin=0.6),
     "serve-default": Arm(
         "Ray Serve-like, defaults",
         lambda headroom, _, __: serve_default(headroom),
         "other",
-        3.0,
+        5.0,
         tuned=False,
     ),
     "spare-capacity": Arm(
         "llm-d-like, spare capacity",
         lambda headroom, _, __: spare_capacity(headroom),
         "other",
-        3.0,
+        5.0,
     ),
     "hpa": Arm(
-        "HPA/KEDA-like, KV use and queue", lambda headroom, _, __: hpa(headroom), "other", 3.0
+        "HPA/KEDA-like, KV use and queue", lambda headroom, _, __: hpa(headroom), "other", 5.0
     ),
     **{
-        f"dynamo-{name}": Arm(f"Dynamo-like, {name}", _dynamo(name), "other", 4.0)
+        f"dynamo-{name}": Arm(f"Dynamo-like, {name}", _dynamo(name), "other", 5.0)
         for name in _PREDICTORS
     },
-    "skyserve": Arm("SkyServe-like", lambda headroom, _, __: skyserve(headroom), "other", 3.0),
-    "oracle-instant": Arm("oracle, no lead time", _instant, "other", 3.0),
+    SKY: Arm("SkyServe-like", lambda headroom, _, __: skyserve(headroom), "other", 5.0),
+    "oracle-instant": Arm("oracle, no lead time", _instant, "other", 5.0),
     **{
-        name: Arm(title, _tidegate(**changes), "ablation", 50.0, shares=OURS)
+        name: Arm(title, _tidegate(**changes), "ablation", 25.0, shares=OURS)
         for name, title, changes in (
             ("without-conformal", "Tidegate without conformal quantiles", {"conformal": False}),
             ("without-lead", "Tidegate without measured lead time", {"measured_lead": False}),
@@ -196,3 +197,5 @@ MAIN = tuple(name for name, arm in ARMS.items() if arm.role == "main")
 OTHERS = tuple(name for name, arm in ARMS.items() if arm.role == "other")
 ABLATIONS = tuple(name for name, arm in ARMS.items() if arm.role == "ablation")
 INSTANT = "oracle-instant"
+SIDE = (OURS, STRONG, TUNED, SKY)
+"""Arms of the other worlds: ours, and who may come close to it."""

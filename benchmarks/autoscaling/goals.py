@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.autoscaling.arms import ORACLE, OURS, STATIC, STRONG, TUNED
-from benchmarks.autoscaling.grid import TARGET
+from benchmarks.autoscaling.arms import ARMS, ORACLE, OURS, SKY, STATIC, STRONG, TUNED
+from benchmarks.autoscaling.grid import TARGET, World
 from benchmarks.autoscaling.wording import span
 
 Document = Mapping[str, Any]
@@ -126,6 +126,22 @@ def every_cell(document: Document) -> list[Document]:
     return [*document["main"], *document["leads"], *document["sides"]]
 
 
+def kept_cells(document: Document) -> str:
+    """In how many of all cells ours and the closest rivals keep the target as frozen.
+
+    Args:
+        document: Of `summary.summarise`.
+    """
+    cells = every_cell(document)
+    said = []
+    for arm in (OURS, STRONG, SKY, TUNED):
+        rows = [cell["rows"][arm] for cell in cells if arm in cell["rows"]]
+        if rows:
+            kept = sum(one["attainment"] >= TARGET for one in rows)
+            said.append(f"{ARMS[arm].title} in {kept} of {len(rows)}")
+    return f"Cells in which {TARGET:.0%} are kept as frozen: {', '.join(said)}."
+
+
 def behind(cell: Document, arm: str) -> list[str]:
     """On which axes ours is worse than a policy beyond noise: `cost`, `attainment`.
 
@@ -202,6 +218,21 @@ def short(cell: Document) -> str:
     """
     world = cell["world"]
     return f"{world['series']} at {world['lead_s']:g} s"
+
+
+def brief(cell: Document) -> str:
+    """Any cell's name for lists: what is as in main worlds is left out.
+
+    Args:
+        cell: Of the document.
+    """
+    world, plain = cell["world"], World(cell["world"]["series"], cell["world"]["lead_s"])
+    said = f"{world['series']} {world['lead_s']:g} s"
+    if world["notice_s"] != plain.notice_s:
+        said += f" notice {world['notice_s']:g} s"
+    if world["discount"] != plain.discount:
+        said += f" spot -{100 * world['discount']:.0f}%"
+    return f"{said} {world['injection']}" if world["injection"] else said
 
 
 def _fine(value: float | None) -> str:

@@ -15,6 +15,7 @@ INJECTIONS = ("crowd", "blind", "regional")
 """A flash crowd, lost metrics, and a region without spot capacity."""
 LADDER = (
     0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.4, 1.6, 1.8, 2.1, 2.5, 3.0,
+    3.5, 4.0,
 )  # fmt: skip
 """Headrooms that a policy may be given, least first."""
 
@@ -100,17 +101,27 @@ class Plan:
     test_days: tuple[int, int] = (7, 14)
     alignments: int = 20
     """Of main arms in main worlds."""
-    other_alignments: int = 3
-    """Of the other arms in main worlds."""
-    ablation_alignments: int = 2
-    side_alignments: int = 2
+    others: tuple[str, ...] = ()
+    """Other arms that are played; none named: all."""
+    other_alignments: int = 1
+    """Of the other arms in main worlds, frozen and for their frontiers; those that come close to
+    ours have as many as a frontier."""
+    ablation_alignments: int = 1
+    minor_series: int = 1
+    """For how many series, from the first, ablations, notices and discounts are played."""
+    side_alignments: int = 1
+    """In worlds with another lead time, notice or discount."""
+    injection_alignments: int = 2
     sweep_alignments: int = 2
     """For which main arms are played at other headrooms as well."""
-    sweep: tuple[int, ...] = (-2, -1, 1, 2)
-    """Which: steps on the ladder from the frozen one."""
+    sweep: tuple[int, ...] = ()
+    """Headrooms that are played for each frontier in any case: steps on the ladder from the frozen
+    one. Those that it takes to have the target between two come by themselves."""
+    sweep_most: int = 5
+    """Steps from the frozen headroom that a frontier goes at most, each way."""
     tuning_alignments: int = 1
     other_tuning_alignments: int = 1
-    tune_ablations: bool = True
+    tune_ablations: bool = False
     """Whether ablations have a headroom of their own; otherwise that of ours."""
 
     def __post_init__(self) -> None:
@@ -136,6 +147,8 @@ class Plan:
         for name in counts:
             if not 1 <= getattr(self, name) <= 200:
                 raise ValueError(f"{name} is 1 to 200, not {getattr(self, name)}")
+        if not 0 <= self.sweep_most <= len(LADDER):
+            raise ValueError(f"sweep_most is 0 to {len(LADDER)}, not {self.sweep_most}")
         if self.sweep_alignments > self.alignments:
             raise ValueError("sweep_alignments are among alignments: there cannot be more of them")
 
@@ -152,27 +165,30 @@ class Plan:
         lead = self.leads_s[0]
         return tuple(
             world
-            for series in self.series
+            for place, series in enumerate(self.series)
             for world in (
                 *(World(series, lead, notice_s=notice) for notice in self.notices_s),
                 *(World(series, lead, discount=discount) for discount in self.discounts),
                 *(World(series, lead, injection=injection) for injection in self.injections),
             )
+            if world.injection or place < self.minor_series
         )
 
 
 FULL = Plan()
 REDUCED = Plan(
     leads_s=(180.0,),
+    side_leads_s=(),
+    notices_s=(),
+    discounts=(),
+    injections=("crowd",),
     tune_days=(4, 7),
     test_days=(7, 10),
-    alignments=3,
+    alignments=2,
+    others=("serve-default", "spare-capacity", "hpa", "dynamo-kalman", "skyserve"),
     other_alignments=1,
-    ablation_alignments=1,
-    side_alignments=1,
+    injection_alignments=1,
     sweep_alignments=2,
-    sweep=(-1, 1),
-    tuning_alignments=1,
-    tune_ablations=False,
+    sweep_most=4,
 )
-"""A few minutes: three days of test, few alignments."""
+"""Three days of test, few alignments, one side world a series."""

@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExe
 from statistics import median
 
 from benchmarks.autoscaling.arms import ARMS
+from benchmarks.autoscaling.brackets import Line, missing
 from benchmarks.autoscaling.grid import TARGET, Cell, Plan, World
 from benchmarks.autoscaling.run_log import Run, RunLog
 from benchmarks.autoscaling.stages import Search, tunings
@@ -96,6 +97,33 @@ class Player:
                         waiting.append(search)
         self._check()
         return {(one.tuning.world, one.tuning.arm): one.frozen() for one in searches}
+
+    def bracket(self, lines: Iterable[Line]) -> None:
+        """Plays frontiers: each asks for the next headroom when it knows the one before.
+
+        Args:
+            lines: Which.
+
+        Raises:
+            Failed: Some cells could not be played; the frontiers without them are done first.
+        """
+        going: dict[Future[Run], tuple[Cell, Line]] = {}
+        waiting = list(lines)
+        while waiting or going:
+            for line in waiting:
+                taken = {cell for cell, _ in going.values()}
+                taken.update(cell for cell, _ in self._failures)
+                for cell in missing(line, self._log.get):
+                    if cell not in taken:
+                        going[self._submit(cell)] = (cell, line)
+            waiting = []
+            if going:
+                done, _ = wait(going, return_when=FIRST_COMPLETED)
+                for future in done:
+                    cell, line = going.pop(future)
+                    if self._take(cell, future):
+                        waiting.append(line)
+        self._check()
 
     def _advance(self, search: Search, going: dict[Future[Run], tuple[Cell, Search]]) -> None:
         """Tells a search what is known, as far as it asks, and has the rest played."""

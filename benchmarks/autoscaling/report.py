@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.autoscaling.arms import ARMS, PROPHET_EVERY
-from benchmarks.autoscaling.goals import Goal, goals
+from benchmarks.autoscaling.goals import Goal, goals, kept_cells
 from benchmarks.autoscaling.grid import TARGET
 from benchmarks.autoscaling.losses import losses
 from benchmarks.autoscaling.plots import draw
@@ -19,9 +19,9 @@ from benchmarks.autoscaling.tables import (
     matched_rows,
     service_rows,
     side_rows,
-    table,
     tick_rows,
 )
+from benchmarks.autoscaling.wording import table
 
 Document = Mapping[str, Any]
 _SAID = {True: "Met", False: "**Not met**", None: "Not measured"}
@@ -55,9 +55,10 @@ def markdown(document: Document, found: Sequence[Goal], drawn: Sequence[tuple[st
     """
     lines = ["# Autoscaling: every policy over two weeks of real demand", ""]
     if document["about"].get("reduced"):
-        lines += ["Reduced form: fewer days and alignments; intervals are rough.", ""]
+        lines += [_reduced(document["plan"]), ""]
     lines += ["## Goals", ""]
     lines += [f"- {_SAID[goal.met]}. {goal.name}: {goal.said}." for goal in found]
+    lines += ["", kept_cells(document)]
     lines += ["", "## Where Tidegate loses", "", losses(document), ""]
     lines += [f"![{title}]({file})" for file, title in drawn[:1]]
     lines += ["", f"## Cost at {TARGET:.0%} attainment", "", *_MATCHED, ""]
@@ -76,9 +77,19 @@ def markdown(document: Document, found: Sequence[Goal], drawn: Sequence[tuple[st
     return "\n".join(lines) + "\n"
 
 
+def _reduced(plan: Document) -> str:
+    first, last = plan["test_days"][0] + 1, plan["test_days"][1]
+    return (
+        f"Reduced form: test days {first} to {last}, {plan['alignments']} alignments, fewer "
+        "policies and worlds; intervals are rough, and goals hold for what was played alone."
+    )
+
+
 _MATCHED = [
-    "Each policy's frontier, read where it crosses the target: dollars a million tokens; then what",
-    "Tidegate's cost is to it, with the 95% interval. ≤: it is above the target at all headrooms.",
+    "Each policy's frontier on the test days, read where it crosses the target: dollars a million",
+    "tokens; then what Tidegate's cost is to it, on the same alignments for both, with the 95%",
+    "interval. Headrooms were added until the target lay between two of them, or up to the end of",
+    "the ladder. ≤: it is above the target at all that were played.",
 ]
 _SIDES = [
     "With what was frozen for the first lead time. A flash crowd doubles demand for half an hour,",

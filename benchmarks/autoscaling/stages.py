@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from benchmarks.autoscaling.arms import ABLATIONS, ARMS, MAIN, OTHERS
+from benchmarks.autoscaling.arms import ABLATIONS, ARMS, MAIN, OTHERS, SIDE
 from benchmarks.autoscaling.grid import LADDER, Cell, Plan, World
 from benchmarks.autoscaling.tuning import Bisection, Frozen, choose
 
 _UNTUNED = LADDER.index(1.0)
-_TRIES = 3.5
-"""Headrooms that a bisection tries, roughly."""
 Frozens = Mapping[tuple[World, str], Frozen]
 
 
@@ -31,15 +29,48 @@ def tunings(plan: Plan) -> tuple[Tuning, ...]:
         plan: How much is played.
     """
     found = []
+    count = plan.other_tuning_alignments
     for world in plan.main_worlds():
         found += [Tuning(world, arm, plan.tuning_alignments) for arm in MAIN]
-        count = plan.other_tuning_alignments
-        found += [Tuning(world, arm, count) for arm in OTHERS if ARMS[arm].tuned]
-        if plan.tune_ablations and world.lead_s == plan.leads_s[0]:
-            found += [Tuning(world, arm, count) for arm in ABLATIONS]
+        found += [Tuning(world, arm, count) for arm in others_of(plan, world) if ARMS[arm].tuned]
+        if plan.tune_ablations:
+            found += [Tuning(world, arm, count) for arm in ablations_of(plan, world)]
     for world in plan.lead_worlds():
-        found += [Tuning(world, arm, plan.other_tuning_alignments) for arm in MAIN]
+        found += [Tuning(world, arm, count) for arm in SIDE]
     return tuple(found)
+
+
+def others_of(plan: Plan, world: World) -> list[str]:
+    """The other arms of a main world: all at the first lead time, at later ones the close ones.
+
+    Args:
+        plan: How much is played.
+        world: Of the plan's main worlds.
+    """
+    every = [arm for arm in OTHERS if arm in plan.others or not plan.others]
+    return [arm for arm in every if world.lead_s == plan.leads_s[0] or arm in SIDE]
+
+
+def frontier_alignments(plan: Plan, arm: str) -> int:
+    """How many alignments a frontier has.
+
+    Args:
+        plan: How much is played.
+        arm: Whose it is.
+    """
+    close = arm in MAIN or arm in SIDE
+    return plan.sweep_alignments if close else plan.other_alignments
+
+
+def ablations_of(plan: Plan, world: World) -> list[str]:
+    """What of ours is left out in a main world.
+
+    Args:
+        plan: How much is played.
+        world: Of the plan's main worlds.
+    """
+    there = world.series in plan.series[: plan.minor_series]
+    return list(ABLATIONS) if there and world.lead_s == plan.leads_s[0] else []
 
 
 class Search:
@@ -94,30 +125,46 @@ class Search:
         return choose(enumerate([*self._found, self._now]))
 
 
-def trials(plan: Plan, frozen: Frozens) -> list[Cell]:
-    """All that is played on the test days, what matters most first; nothing twice.
+STAGES = ("main", "others", "ablations", "leads", "sides")
+"""Of the test days; frontiers are played beside them, when these are known."""
+
+
+def staged(plan: Plan, frozen: Frozens) -> dict[str, list[Cell]]:
+    """All that is played on the test days as frozen, by stage.
 
     Args:
         plan: How much is played.
         frozen: What has been chosen.
     """
-    cells: list[Cell] = []
-    first = plan.leads_s[0]
+    stages: dict[str, list[Cell]] = {name: [] for name in STAGES}
+
+    def add(stage: str, home: World, world: World, arms: Iterable[str], count: int) -> None:
+        for arm in arms:
+            if (home, arm) in frozen or not ARMS[arm].tuned or ARMS[arm].shares:
+                stages[stage] += _cells(frozen, home, world, arm, range(count))
+
     for world in plan.main_worlds():
-        for arm in MAIN:
-            cells += _cells(frozen, world, world, arm, range(plan.alignments))
-            cells += _sweep(plan, frozen, world, arm)
-        for arm in OTHERS:
-            cells += _cells(frozen, world, world, arm, range(plan.other_alignments))
-        if world.lead_s == first:
-            for arm in ABLATIONS:
-                count = range(plan.ablation_alignments)
-                cells += _cells(frozen, world, world, arm, count)
-    for world in (*plan.lead_worlds(), *plan.side_worlds()):
+        add("main", world, world, MAIN, plan.alignments)
+        for arm in others_of(plan, world):
+            add("others", world, world, [arm], frontier_alignments(plan, arm))
+        add("ablations", world, world, ablations_of(plan, world), plan.ablation_alignments)
+    for world in plan.lead_worlds():
+        add("leads", world, world, SIDE, plan.side_alignments)
+    for world in plan.side_worlds():
         # What operators have tuned stays when prices, notices and luck change.
-        home = world if world in plan.lead_worlds() else World(world.series, first)
-        for arm in MAIN:
-            cells += _cells(frozen, home, world, arm, range(plan.side_alignments))
+        count = plan.injection_alignments if world.injection else plan.side_alignments
+        add("sides", World(world.series, plan.leads_s[0]), world, SIDE, count)
+    return stages
+
+
+def trials(plan: Plan, frozen: Frozens) -> list[Cell]:
+    """The cells of all stages, what matters most first; nothing twice.
+
+    Args:
+        plan: How much is played.
+        frozen: What has been chosen.
+    """
+    cells = [cell for stage in staged(plan, frozen).values() for cell in stage]
     return list(dict.fromkeys(sorted(cells, key=lambda cell: cell.alignment)))
 
 
@@ -136,17 +183,6 @@ def chosen_for(frozen: Frozens, home: World, arm: str) -> Frozen:
     return frozen[home, arm]
 
 
-def rungs(plan: Plan, frozen: Frozen) -> list[int]:
-    """The headrooms of a frontier, the frozen one among them.
-
-    Args:
-        plan: How much is played.
-        frozen: What has been chosen.
-    """
-    wanted = {frozen.rung, *(frozen.rung + step for step in plan.sweep)}
-    return sorted(rung for rung in wanted if 0 <= rung < len(LADDER))
-
-
 def _cells(
     frozen: Frozens, home: World, world: World, arm: str, alignments: Iterable[int]
 ) -> list[Cell]:
@@ -155,35 +191,3 @@ def _cells(
         Cell(world, arm, chosen.variant, chosen.headroom, alignment, "test")
         for alignment in alignments
     ]
-
-
-def _sweep(plan: Plan, frozen: Frozens, world: World, arm: str) -> list[Cell]:
-    chosen = chosen_for(frozen, world, arm)
-    return [
-        Cell(world, arm, chosen.variant, LADDER[rung], alignment, "test")
-        for rung in rungs(plan, chosen)
-        for alignment in range(plan.sweep_alignments)
-    ]
-
-
-def estimate(plan: Plan, seconds: Mapping[str, float]) -> tuple[int, float]:
-    """How many runs there will be, roughly, and the core-seconds that they take.
-
-    Args:
-        plan: How much is played.
-        seconds: Of a run of seven days, by arm.
-    """
-    tune = (plan.tune_days[1] - plan.tune_days[0]) / 7
-    test = (plan.test_days[1] - plan.test_days[0]) / 7
-    runs, spent = 0.0, 0.0
-    for tuning in tunings(plan):
-        # Later variants begin where the first has ended.
-        tries = _TRIES + 2.5 * (len(ARMS[tuning.arm].variants) - 1)
-        runs += tries * tuning.alignments
-        spent += tries * tuning.alignments * seconds[tuning.arm] * tune
-    middle = Frozen(0, len(LADDER) // 2, met=True, tried=1)
-    every = {(tuning.world, tuning.arm): middle for tuning in tunings(plan)}
-    cells: Sequence[Cell] = trials(plan, every)
-    runs += len(cells)
-    spent += sum(seconds[cell.arm] for cell in cells) * test
-    return round(runs), spent

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from benchmarks.autoscaling.arms import ARMS, MAIN, ORACLE, OURS
+from benchmarks.autoscaling.arms import ARMS, ORACLE, OURS
 from benchmarks.autoscaling.blocks import Blocks, Draws, Interval, blocks, interval
+from benchmarks.autoscaling.brackets import Line, lines
 from benchmarks.autoscaling.frontier import Point, bounded, matched
 from benchmarks.autoscaling.grid import LADDER, Plan, World
 from benchmarks.autoscaling.rows import row
 from benchmarks.autoscaling.run_log import Run
-from benchmarks.autoscaling.stages import Frozens, chosen_for, rungs
+from benchmarks.autoscaling.stages import Frozens, chosen_for
 
 Document = dict[str, Any]
 _KEPT = ("needed", "on_demand", "spot", "at_s")
@@ -137,32 +138,43 @@ def _compare(rows: Mapping[str, Document], held: Mapping[str, Blocks]) -> None:
 
 
 def _matched(plan: Plan, frozen: Frozens, runs: Runs, world: World) -> Document:
-    """Frontiers of the main arms, and what each costs where it keeps the target."""
-    points: dict[str, list[Point]] = {}
-    draws: Draws | None = None
-    alignments = list(range(plan.sweep_alignments))
-    for arm in MAIN:
-        chosen = chosen_for(frozen, world, arm)
-        for rung in rungs(plan, chosen):
-            found = runs.of(world, arm, chosen.variant, LADDER[rung])
-            there = [run for run in found if run.cell.alignment < plan.sweep_alignments]
-            if len(there) < len(alignments):
-                continue
-            of = blocks(there)
-            draws = draws or Draws(len(alignments), of.days)
-            point = Point(LADDER[rung], draws.misses(of), draws.cost(of))
-            points.setdefault(arm, []).append(point)
-    costs = {arm: matched(found) for arm, found in points.items()}
+    """Frontiers, what each policy costs where it keeps the target, and ours against it.
+
+    Both sides of a difference are of the same alignments.
+    """
+    there = {line.arm: line for line in lines(plan, frozen) if line.world == world}
     document: Document = {}
-    for arm, line in points.items():
+    for arm, line in there.items():
+        own = _points(runs, line, line.alignments)
+        if not own:
+            continue
         document[arm] = {
-            "points": [_point(point) for point in line],
-            "cost": _plain(interval(costs[arm])),
-            "at_most": bounded(line),
+            "points": [_point(point) for point in own],
+            "cost": _plain(interval(matched(own))),
+            "at_most": bounded(own),
         }
-        if OURS in costs and arm != OURS:
-            document[arm]["ours_less_this"] = _plain(interval(costs[OURS] / costs[arm] - 1))
+        if OURS not in there or arm == OURS:
+            continue
+        both = min(line.alignments, there[OURS].alignments)
+        ours, theirs = _points(runs, there[OURS], both), _points(runs, line, both)
+        if ours and theirs:
+            less = matched(ours) / matched(theirs) - 1
+            document[arm]["ours_less_this"] = _plain(interval(less))
+            document[arm]["alignments"] = both
     return document
+
+
+def _points(runs: Runs, line: Line, alignments: int) -> list[Point]:
+    """The headrooms of a frontier that were played for all of its first alignments."""
+    found = []
+    for headroom in LADDER:
+        every = runs.of(line.world, line.arm, line.variant, headroom)
+        first = [run for run in every if run.cell.alignment < alignments]
+        if first and len(first) == alignments:
+            of = blocks(first)
+            draws = Draws(alignments, of.days)
+            found.append(Point(headroom, draws.misses(of), draws.cost(of)))
+    return found
 
 
 def _point(point: Point) -> Document:

@@ -5,22 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.autoscaling.arms import ARMS, MAIN, OURS
+from benchmarks.autoscaling.arms import ARMS, OURS
 from benchmarks.autoscaling.goals import short
-from benchmarks.autoscaling.wording import percent, points, span
+from benchmarks.autoscaling.wording import percent, points, span, table
 
 Document = Mapping[str, Any]
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of one table; all columns but the first are numbers.
-
-    Args:
-        head: Titles of the columns.
-        rows: Cells.
-    """
-    lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
-    return [*lines, *(f"| {' | '.join(row)} |" for row in rows), ""]
 
 
 def frozen_rows(cell: Document) -> list[str]:
@@ -88,27 +77,35 @@ def service_rows(cell: Document) -> list[str]:
 
 
 def matched_rows(cells: Sequence[Document]) -> list[str]:
-    """Cost where each main policy keeps the target, by world.
+    """Cost where each policy keeps the target, a column for each world.
 
     Args:
         cells: Main cells of the document.
     """
-    arms = [arm for arm in MAIN if any(arm in cell["matched"] for cell in cells)]
     rows = []
-    for cell in cells:
-        shown = [short(cell)]
-        for arm in arms:
+    for arm in ARMS:
+        if not any(arm in cell["matched"] for cell in cells):
+            continue
+        title = ARMS[arm].title
+        shown = [f"**{title}**" if arm == OURS else title]
+        for cell in cells:
             one = cell["matched"].get(arm)
-            if one is None or one["cost"][0] is None:
-                shown.append("never" if one else "")
-                continue
-            sign = "≤ " if one["at_most"] else ""
-            text = f"{sign}{one['cost'][0]:.3f}"
-            if "ours_less_this" in one:
-                text += f"; {span(one['ours_less_this'])}"
-            shown.append(text)
+            if one is None:
+                shown.append("")
+            elif one["cost"][0] is None:
+                shown.append(f"never (up to {100 * (1 - _least(one)):.2f}%)")
+            else:
+                sign = "≤ " if one["at_most"] else ""
+                against = one.get("ours_less_this")
+                text = f"; {span(against)}" if against else ""
+                shown.append(f"{sign}{one['cost'][0]:.3f}{text}")
         rows.append(shown)
-    return table(["world", *(ARMS[arm].title for arm in arms)], rows)
+    return table(["policy", *(short(cell) for cell in cells)], rows)
+
+
+def _least(one: Document) -> float:
+    """The least misses of a frontier."""
+    return min(float(point["misses"]) for point in one["points"])
 
 
 def side_rows(cells: Sequence[Document]) -> list[str]:

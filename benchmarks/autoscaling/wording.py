@@ -44,3 +44,14 @@ def points(three: Sequence[float | None] | None) -> str:
     if low is None or high is None:
         return f"{100 * value:+.2f} (no interval)"
     return f"{100 * value:+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of one Markdown table; all columns but the first are numbers.
+
+    Args:
+        head: Titles of the columns.
+        rows: Cells.
+    """
+    lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
+    return [*lines, *(f"| {' | '.join(row)} |" for row in rows), ""]

@@ -6,6 +6,7 @@ import numpy as np
 
 from autoscaling.simulator.outcome import Day, Latency, Outcome
 from benchmarks.autoscaling.arms import ABLATIONS, ARMS, MAIN, ORACLE, OTHERS, OURS, STATIC
+from benchmarks.autoscaling.brackets import lines, missing
 from benchmarks.autoscaling.grid import LADDER, Cell, Plan, World
 from benchmarks.autoscaling.run_log import Run
 from benchmarks.autoscaling.stages import Frozens, trials, tunings
@@ -18,7 +19,9 @@ SMALL = Plan(
     alignments=3,
     other_alignments=1,
     ablation_alignments=1,
+    minor_series=2,
     side_alignments=1,
+    injection_alignments=1,
     sweep_alignments=2,
     sweep=(-2, -1, 1, 2),
     tuning_alignments=1,
@@ -91,12 +94,18 @@ def frozen_of(plan: Plan, rung: int = 6) -> dict[tuple[World, str], Frozen]:
 
 def runs_of(plan: Plan, frozen: Frozens) -> list[Run]:
     """All runs of the test days: more headroom costs more and misses less; ours is cheap."""
-    found = []
-    for cell in trials(plan, frozen):
-        ratio = cell.headroom / LADDER[6]
-        base = PRICES.get(cell.arm, 0.75 + 0.03 * (OTHERS + ABLATIONS + MAIN).index(cell.arm))
-        skill = 2.0 if ARMS[cell.arm].role == "other" else 1.0
-        price = base * (1 - 0.3 * (cell.world.discount - 0.6))
-        miss = min(0.9, 0.008 * skill * ratio**-6 * (cell.world.lead_s / 180) ** 0.3)
-        found.append(run(cell, cost=1000 * price * ratio, missed=miss))
-    return found
+    found = {cell: synthetic(cell) for cell in trials(plan, frozen)}
+    for line in lines(plan, frozen):
+        while cells := missing(line, found.get):
+            found.update((cell, synthetic(cell)) for cell in cells)
+    return list(found.values())
+
+
+def synthetic(cell: Cell) -> Run:
+    """What a cell comes to by its headroom, its arm and its world."""
+    ratio = cell.headroom / LADDER[6]
+    base = PRICES.get(cell.arm, 0.75 + 0.03 * (OTHERS + ABLATIONS + MAIN).index(cell.arm))
+    skill = 2.0 if ARMS[cell.arm].role == "other" else 1.0
+    price = base * (1 - 0.3 * (cell.world.discount - 0.6))
+    miss = min(0.9, 0.008 * skill * ratio**-6 * (cell.world.lead_s / 180) ** 0.3)
+    return run(cell, cost=1000 * price * ratio, missed=miss)

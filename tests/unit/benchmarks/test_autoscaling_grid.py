@@ -8,11 +8,13 @@ from typing import ClassVar
 
 import pytest
 
-from benchmarks.autoscaling.arms import ARMS, MAIN, OTHERS, OURS
+from benchmarks.autoscaling.arms import ABLATIONS, ARMS, MAIN, OTHERS, OURS, SIDE
+from benchmarks.autoscaling.brackets import Line, lines, missing
+from benchmarks.autoscaling.estimates import estimates, whole
 from benchmarks.autoscaling.grid import FULL, LADDER, REDUCED, Cell, Plan, World
 from benchmarks.autoscaling.playing import seconds_by_arm, tried
 from benchmarks.autoscaling.run_log import Run, RunLog
-from benchmarks.autoscaling.stages import Search, Tuning, estimate, trials, tunings
+from benchmarks.autoscaling.stages import Search, Tuning, trials, tunings
 from benchmarks.autoscaling.tuning import Bisection, Tried, choose
 from tests.unit.benchmarks.autoscaling_samples import frozen_of, outcome, run
 
@@ -93,27 +95,29 @@ class TestPlan:
                 }
                 assert count == set(range(20))
 
-    def test_every_policy_is_somewhere_and_every_world_has_the_main_ones(self) -> None:
-        cells = trials(REDUCED, frozen_of(REDUCED))
+    def test_every_policy_is_somewhere_and_every_world_has_the_close_ones(self) -> None:
+        cells = trials(FULL, frozen_of(FULL))
         assert {one.arm for one in cells} == set(ARMS)
-        worlds = {*REDUCED.main_worlds(), *REDUCED.lead_worlds(), *REDUCED.side_worlds()}
-        assert {one.world for one in cells if one.arm == OURS} == worlds
+        worlds = {*FULL.main_worlds(), *FULL.lead_worlds(), *FULL.side_worlds()}
+        for arm in SIDE:
+            assert {one.world for one in cells if one.arm == arm} == worlds
         assert {world.injection for world in worlds} == {"", "crowd", "blind", "regional"}
-        assert {world.lead_s for world in worlds} == {60.0, 180.0, 600.0}
+        assert {world.lead_s for world in worlds} == {60.0, 180.0, 300.0, 600.0}
+        assert {world.notice_s for world in worlds} == {0.0, 30.0, 120.0}
+
+    def test_the_reduced_form_has_both_series_and_all_main_policies(self) -> None:
+        cells = trials(REDUCED, frozen_of(REDUCED))
+        assert {one.world.series for one in cells} == {"m-large", "m-small"}
+        assert {one.arm for one in cells} == {*MAIN, *REDUCED.others, *ABLATIONS}
 
     def test_side_worlds_have_what_was_frozen_for_the_first_lead_time(self) -> None:
         frozen = frozen_of(FULL)
         home = World("m-small", 180.0)
         frozen[home, OURS] = replace(frozen[home, OURS], rung=12)
-        side = World("m-small", 180.0, discount=0.8)
+        side = World("m-small", 180.0, injection="crowd")
         found = {one.headroom for one in trials(FULL, frozen) if one.world == side
                  and one.arm == OURS}  # fmt: skip
         assert found == {LADDER[12]}
-
-    def test_headrooms_beyond_the_ladder_are_left_out(self) -> None:
-        frozen = frozen_of(REDUCED, rung=len(LADDER) - 1)
-        heads = {one.headroom for one in trials(REDUCED, frozen) if one.arm == OURS}
-        assert heads == set(LADDER[-2:])
 
     def test_defaults_are_not_tuned(self) -> None:
         assert "serve-default" in OTHERS
@@ -135,10 +139,54 @@ class TestPlan:
 
     def test_the_estimate_follows_what_was_measured(self) -> None:
         guess = {name: arm.seconds for name, arm in ARMS.items()}
-        runs, spent = estimate(FULL, guess)
-        assert runs > 1000
-        assert estimate(FULL, {**guess, OURS: 2 * guess[OURS]})[1] > spent
-        assert estimate(REDUCED, guess)[1] < spent / 4
+        full = whole(estimates(FULL, guess))
+        assert full.runs > 900
+        assert whole(estimates(FULL, {**guess, OURS: 2 * guess[OURS]})).seconds > full.seconds
+        assert [one.stage for one in estimates(FULL, guess)] == [
+            "tuning", "main", "others", "ablations", "leads", "sides", "sweep",
+        ]  # fmt: skip
+
+    def test_the_forms_fit_into_ten_and_sixty_five_minutes_of_two_cores(self) -> None:
+        guess = {name: arm.seconds for name, arm in ARMS.items()}
+        assert whole(estimates(REDUCED, guess)).seconds < 900
+        assert whole(estimates(FULL, guess)).seconds <= 7800
+
+
+def followed(least: float, rung: int, most: int = 5) -> list[float]:
+    """The headrooms of a frontier of a policy that keeps the target from some headroom on."""
+    line = Line(WORLD, OURS, 0, rung, alignments=2, most=most)
+    known: dict[Cell, Run] = {}
+    while cells := missing(line, known.get):
+        assert not known.keys() & set(cells)
+        known |= {
+            cell: run(cell, missed=0.002 if cell.headroom >= least else 0.03) for cell in cells
+        }
+    return sorted({cell.headroom for cell in known})
+
+
+class TestBrackets:
+    def test_a_frontier_below_the_target_goes_up_until_it_is_kept(self) -> None:
+        assert followed(1.25, LADDER.index(0.9)) == [0.9, 1.0, 1.1, 1.25]
+
+    def test_a_frontier_above_the_target_goes_down_until_it_is_missed(self) -> None:
+        assert followed(0.6, LADDER.index(0.7)) == [0.55, 0.6, 0.65, 0.7]
+
+    def test_it_ends_after_so_many_steps_and_at_the_ends_of_the_ladder(self) -> None:
+        assert followed(99.0, LADDER.index(0.9), most=2) == [0.9, 1.0, 1.1]
+        assert followed(99.0, len(LADDER) - 2) == list(LADDER[-2:])
+        assert followed(0.0, 1) == list(LADDER[:2])
+
+    def test_where_some_draws_miss_the_target_it_goes_on_for_an_interval(self) -> None:
+        line = Line(WORLD, OURS, 0, 6, alignments=2)
+        misses = {5: 0.02, 6: 0.0099, 7: 0.005}
+        known: dict[Cell, Run] = {}
+        while cells := missing(line, known.get):
+            known |= {one: run(one, missed=misses[LADDER.index(one.headroom)]) for one in cells}
+        assert {one.headroom for one in known} == set(LADDER[5:8])
+
+    def test_defaults_and_the_oracle_that_cannot_be_had_have_none(self) -> None:
+        arms = {line.arm for line in lines(FULL, frozen_of(FULL))}
+        assert arms == set(MAIN) | set(OTHERS) - {"serve-default", "oracle-instant"}
 
 
 class TestLog:

@@ -15,6 +15,7 @@ from autoscaling.forecast.fitting import FitJob, FitResult
 from autoscaling.forecast.settings import ForecastSettings
 from autoscaling.simulator.terms import Floats
 from benchmarks.autoscaling.arms import ARMS, OURS
+from benchmarks.autoscaling.brackets import lines, missing
 from benchmarks.autoscaling.fit_cache import FitCache, digest_of, shelved_arima, shelved_prophet
 from benchmarks.autoscaling.grid import LADDER, Cell, Plan, World
 from benchmarks.autoscaling.playing import Failed, Player
@@ -98,6 +99,36 @@ class TestPlayer:
         with pytest.raises(Failed, match=r"tidegate at headroom 1 in m-l.*alignment 1.*no such"):
             Player(play, log, Here()).play(cells)
         assert {one.cell.alignment for one in log} == {0, 2}
+
+    def test_frontiers_are_played_on_until_they_have_the_target_between_two(
+        self, tmp_path: Path
+    ) -> None:
+        frozen = self.player(tmp_path, Counter()).tune(PLAN)
+        played: Counter[Cell] = Counter()
+        player = self.player(tmp_path, played)
+        player.bracket(lines(PLAN, frozen))
+        assert set(played.values()) == {1}
+        heads = {cell.headroom for cell in played if cell.arm == OURS}
+        assert {0.8, 0.9} <= heads
+        log = RunLog(tmp_path / "runs.jsonl", {})
+        assert not any(missing(line, log.get) for line in lines(PLAN, frozen))
+        again: Counter[Cell] = Counter()
+        self.player(tmp_path, again).bracket(lines(PLAN, frozen))
+        assert not again
+
+    def test_a_frontier_whose_cells_fail_ends_and_is_named(self, tmp_path: Path) -> None:
+        frozen = self.player(tmp_path, Counter()).tune(PLAN)
+
+        def play(cell: Cell) -> Run:
+            if cell.arm == "skyserve":
+                raise ValueError("no such thing")
+            return synthetic(cell)
+
+        log = RunLog(tmp_path / "runs.jsonl", {})
+        with pytest.raises(Failed, match="skyserve at"):
+            Player(play, log, Here()).bracket(lines(PLAN, frozen))
+        others = [line for line in lines(PLAN, frozen) if line.arm != "skyserve"]
+        assert not any(missing(line, log.get) for line in others)
 
     def test_every_arm_has_a_headroom_to_begin_with(self) -> None:
         assert all(arm.begin in LADDER for arm in ARMS.values())
