@@ -131,13 +131,15 @@ def _label(panel: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
         height = log(cost / low) / log(high / low)
         at = height
         for there, taken in placed:
-            if abs(there - across) < _WIDE and at < taken + _APART:
+            if colour != OTHER and abs(there - across) < _WIDE and at < taken + _APART:
                 at = max(at, taken + _APART)
-        placed.append((across, at))
+        if colour != OTHER:
+            placed.append((across, at))
         inside = miss > 6e-4
         panel.annotate(
             name, (miss, cost), xytext=(7 if inside else -7, (at - height) * 300 + 2),
-            textcoords="offset points", fontsize=8, color=colour if colour != OTHER else "#868e96",
+            textcoords="offset points", fontsize=6.5 if colour == OTHER else 8,
+            color=colour if colour != OTHER else "#868e96",
             ha="left" if inside else "right", va="bottom",
             fontweight="bold" if name == _LABELS[OURS] else "normal", zorder=6,
         )  # fmt: skip
