@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,9 @@ def markdown(document: Document) -> str:
     """
     lines = ["# The simulator's engine beside a real one", "", *_verdict(document), ""]
     lines += [f"![quantiles, simulated and measured]({NAME}.png)", ""]
-    lines += ["## Latencies", "", *_latencies(document["loads"]), ""]
+    lines += ["## Latencies", "", *_latencies(document), ""]
     lines += ["## Requests within a promise", "", *_kept(document), ""]
-    lines += ["## What the engine carries", "", *_carried(document["backlog"]), ""]
+    lines += ["## What the engine carries", "", *_carried(document), ""]
     lines += ["## What was measured of it", "", *_steps(document), ""]
     lines += ["## What the simulator does not express", "", *_missing(document), ""]
     lines += ["## How it was done", "", *_done(document)]
@@ -60,13 +60,14 @@ def _verdict(document: Document) -> list[str]:
     said = []
     for load in document["loads"]:
         found = "; ".join(f"{_TITLES[name]} {_signed(load['errors'][name])}" for name in TIMES)
-        said.append(f"- At {load['share']:.0%} of what the engine carries: {found}.")
+        said.append(f"- At {_came(document, load):.0%} of what the engine carries: {found}.")
     worst, name, share = max(
-        (abs(load["errors"][name]), name, load["share"])
+        (abs(load["errors"][name]), name, _came(document, load))
         for load in document["loads"]
         for name in TIMES
     )
     points = max(abs(each) for load in document["loads"] for each in load["errors"]["kept"])
+    more = document["backlog"]["simulated"] / document["backlog"]["measured"] - 1
     return [
         (
             "Simulated against measured, on requests that the service times were not made from "
@@ -74,6 +75,7 @@ def _verdict(document: Document) -> list[str]:
         ),
         "",
         *said,
+        f"- Requests a second of a full engine: {_signed(more)}.",
         (
             f"- The largest error of a time is {worst:.0%} ({_TITLES[name]} at {share:.0%}), of a "
             f"share of requests within a promise {100 * points:.1f} points."
@@ -81,11 +83,16 @@ def _verdict(document: Document) -> list[str]:
     ]
 
 
-def _latencies(loads: Sequence[Document]) -> list[str]:
+def _came(document: Document, load: Document) -> float:
+    """What arrived, as a share of what the engine carries: chance has made it other than meant."""
+    return float(load["rate"] / document["backlog"]["measured"])
+
+
+def _latencies(document: Document) -> list[str]:
     lines = ["| load | | measured, ms | simulated, ms | error | the engine from itself |"]
     lines += ["|---|---|---|---|---|---|"]
-    for load in loads:
-        title = f"{load['share']:.0%}, {load['rate']:.2f} requests/s"
+    for load in document["loads"]:
+        title = f"{_came(document, load):.0%}, {load['rate']:.2f} requests/s"
         for name in TIMES:
             again = "" if load["spread"] is None else f"{load['spread'][name]:.1%}"
             lines.append(
@@ -97,8 +104,8 @@ def _latencies(loads: Sequence[Document]) -> list[str]:
         "",
         (
             "The last column is how far rounds of the same arrivals on the real engine are from "
-            "each other: the longest time over the shortest, less 1. An error below it says "
-            "nothing."
+            "each other: the longest time over the shortest, less 1. An error below it may be "
+            "chance."
         ),
     ]
 
@@ -108,7 +115,8 @@ def _kept(document: Document) -> list[str]:
     for load in document["loads"]:
         for place, slo in enumerate(document["promises"]):
             lines.append(
-                f"| {load['share']:.0%} | {1e3 * slo['ttft_s']:.0f} | {1e3 * slo['itl_s']:.1f} | "
+                f"| {_came(document, load):.0%} | {1e3 * slo['ttft_s']:.0f} | "
+                f"{1e3 * slo['itl_s']:.1f} | "
                 f"{load['measured']['kept'][place]:.1%} | "
                 f"{load['simulated']['kept'][place]:.1%} | "
                 f"{100 * load['errors']['kept'][place]:+.1f} |"
@@ -123,13 +131,16 @@ def _kept(document: Document) -> list[str]:
     ]
 
 
-def _carried(backlog: Document) -> list[str]:
+def _carried(document: Document) -> list[str]:
+    backlog = document["backlog"]
+    meant = ", ".join(f"{load['share']:.0%}" for load in document["loads"])
     real, said = backlog["measured"], backlog["simulated"]
     return [
         (
             f"{backlog['requests']} requests that come at once end at {real:.2f} a second while "
             f"every place is taken; in the simulator at {said:.2f} a second "
-            f"({_signed(said / real - 1)}). The loads are shares of the measured figure."
+            f"({_signed(said / real - 1)}). The loads are shares of the measured figure, "
+            f"meant to be {meant}; Poisson arrivals made them what they are."
         )
     ]
 
@@ -226,7 +237,7 @@ def draw(path: Path, document: Document) -> None:
             panel.set_xlabel(f"{label}, ms")
             panel.grid(alpha=0.25)
         axes[0][column].set_title(
-            f"{load['share']:.0%} of what it carries\n"
+            f"{_came(document, load):.0%} of what it carries\n"
             f"{load['rate']:.2f} requests/s, {load['measured']['requests']} measured",
             fontsize=10,
         )

@@ -180,10 +180,11 @@ def document(rounds: int) -> dict[str, Any]:
 class TestReport:
     def test_the_page_says_the_errors(self) -> None:
         text = markdown(document(2))
-        assert "At 30% of what the engine carries: TTFT p50 +20%; TTFT p95 +0.0%" in text
-        assert "The largest error of a time is 20% (TTFT p50 at 30%)" in text
+        assert "At 38% of what the engine carries: TTFT p50 +20%; TTFT p95 +0.0%" in text
+        assert "The largest error of a time is 20% (TTFT p50 at 38%)" in text
         assert "within a promise 10.0 points" in text
-        assert "(+25%)" in text
+        assert "a full engine: +25%." in text
+        assert "meant to be 30%" in text
         assert "not quiet" not in text
 
     def test_one_round_says_nothing_of_repeats(self) -> None:
