@@ -180,9 +180,9 @@ def _shelf(folder: Path) -> Shelf:
     return Shelf(folder / "fits.sqlite")
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=16)
 def _forecasts(_of: tuple[object, ...], end_s: float) -> SharedForecasts:
-    """What ours forecasts of one demand by some models; big, so of the last one alone."""
+    """What ours forecasts of one demand by some models; big, so only of as many as take turns."""
     return SharedForecasts(BEGIN_S + end_s - TICK_S)
 
 
