@@ -101,8 +101,12 @@ class Plan:
     test_days: tuple[int, int] = (7, 14)
     alignments: int = 20
     """Of main arms in main worlds."""
+    later_alignments: int = 10
+    """The same at lead times after the first, if that is fewer."""
     others: tuple[str, ...] = ()
     """Other arms that are played; none named: all."""
+    ablations: tuple[str, ...] = ()
+    """What is left out of ours in turn; none named: all."""
     other_alignments: int = 1
     """Of the other arms in main worlds, frozen and for their frontiers; those that come close to
     ours have as many as a frontier."""
@@ -117,7 +121,7 @@ class Plan:
     sweep: tuple[int, ...] = ()
     """Headrooms that are played for each frontier in any case: steps on the ladder from the frozen
     one. Those that it takes to have the target between two come by themselves."""
-    sweep_most: int = 5
+    sweep_most: int = 8
     """Steps from the frozen headroom that a frontier goes at most, each way."""
     tuning_alignments: int = 1
     other_tuning_alignments: int = 1
@@ -185,7 +189,8 @@ REDUCED = Plan(
     tune_days=(4, 7),
     test_days=(7, 10),
     alignments=2,
-    others=("serve-default", "spare-capacity", "hpa", "dynamo-kalman", "skyserve"),
+    others=("serve-default", "dynamo-kalman", "skyserve"),
+    ablations=("without-conformal", "without-lead", "without-survival", "without-reactive"),
     other_alignments=1,
     injection_alignments=1,
     sweep_alignments=2,

@@ -70,7 +70,8 @@ def ablations_of(plan: Plan, world: World) -> list[str]:
         world: Of the plan's main worlds.
     """
     there = world.series in plan.series[: plan.minor_series]
-    return list(ABLATIONS) if there and world.lead_s == plan.leads_s[0] else []
+    every = [arm for arm in ABLATIONS if arm in plan.ablations or not plan.ablations]
+    return every if there and world.lead_s == plan.leads_s[0] else []
 
 
 class Search:
@@ -144,7 +145,9 @@ def staged(plan: Plan, frozen: Frozens) -> dict[str, list[Cell]]:
                 stages[stage] += _cells(frozen, home, world, arm, range(count))
 
     for world in plan.main_worlds():
-        add("main", world, world, MAIN, plan.alignments)
+        first = world.lead_s == plan.leads_s[0]
+        count = plan.alignments if first else min(plan.later_alignments, plan.alignments)
+        add("main", world, world, MAIN, count)
         for arm in others_of(plan, world):
             add("others", world, world, [arm], frontier_alignments(plan, arm))
         add("ablations", world, world, ablations_of(plan, world), plan.ablation_alignments)

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import pytest
 
-from benchmarks.autoscaling.arms import ABLATIONS, ARMS, MAIN, OTHERS, OURS, SIDE
+from benchmarks.autoscaling.arms import ARMS, MAIN, OTHERS, OURS, SIDE
 from benchmarks.autoscaling.brackets import Line, lines, missing
 from benchmarks.autoscaling.estimates import estimates, whole
 from benchmarks.autoscaling.grid import FULL, LADDER, REDUCED, Cell, Plan, World
@@ -83,7 +83,7 @@ class TestSearch:
 
 
 class TestPlan:
-    def test_the_full_plan_has_twenty_alignments_of_main_policies_in_main_worlds(self) -> None:
+    def test_the_full_plan_has_many_alignments_of_main_policies_in_main_worlds(self) -> None:
         cells = trials(FULL, frozen_of(FULL))
         assert len(cells) == len(set(cells))
         for world in FULL.main_worlds():
@@ -93,7 +93,7 @@ class TestPlan:
                     for one in cells
                     if one.world == world and one.arm == arm and one.headroom == LADDER[6]
                 }
-                assert count == set(range(20))
+                assert count == set(range(20 if world.lead_s == 180.0 else 10))
 
     def test_every_policy_is_somewhere_and_every_world_has_the_close_ones(self) -> None:
         cells = trials(FULL, frozen_of(FULL))
@@ -108,7 +108,7 @@ class TestPlan:
     def test_the_reduced_form_has_both_series_and_all_main_policies(self) -> None:
         cells = trials(REDUCED, frozen_of(REDUCED))
         assert {one.world.series for one in cells} == {"m-large", "m-small"}
-        assert {one.arm for one in cells} == {*MAIN, *REDUCED.others, *ABLATIONS}
+        assert {one.arm for one in cells} == {*MAIN, *REDUCED.others, *REDUCED.ablations}
 
     def test_side_worlds_have_what_was_frozen_for_the_first_lead_time(self) -> None:
         frozen = frozen_of(FULL)
@@ -140,7 +140,7 @@ class TestPlan:
     def test_the_estimate_follows_what_was_measured(self) -> None:
         guess = {name: arm.seconds for name, arm in ARMS.items()}
         full = whole(estimates(FULL, guess))
-        assert full.runs > 900
+        assert full.runs > 800
         assert whole(estimates(FULL, {**guess, OURS: 2 * guess[OURS]})).seconds > full.seconds
         assert [one.stage for one in estimates(FULL, guess)] == [
             "tuning", "main", "others", "ablations", "leads", "sides", "sweep",
