@@ -194,10 +194,10 @@ class LedgerMachine(RuleBasedStateMachine):
     )
     def time_passes(self, seconds: float, alive: bool) -> None:
         for which, gateway in enumerate(self.gateways):
-            if alive and self.now + seconds - gateway.heard > SILENCE_S:
+            if alive and self.now + seconds - gateway.heard >= SILENCE_S:
                 self.all_goes_well(which)
         self.now += seconds
-        self.silent |= any(self.now - gateway.heard > SILENCE_S for gateway in self.gateways)
+        self.silent |= any(self.now - gateway.heard >= SILENCE_S for gateway in self.gateways)
 
     @rule(which=GATEWAYS)
     def tick(self, which: int) -> None:
