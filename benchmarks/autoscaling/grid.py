@@ -101,7 +101,7 @@ class Plan:
     test_days: tuple[int, int] = (7, 14)
     alignments: int = 20
     """Of main arms in main worlds."""
-    later_alignments: int = 10
+    later_alignments: int = 8
     """The same at lead times after the first, if that is fewer."""
     others: tuple[str, ...] = ()
     """Other arms that are played; none named: all."""

@@ -93,7 +93,7 @@ class TestPlan:
                     for one in cells
                     if one.world == world and one.arm == arm and one.headroom == LADDER[6]
                 }
-                assert count == set(range(20 if world.lead_s == 180.0 else 10))
+                assert count == set(range(20 if world.lead_s == 180.0 else 8))
 
     def test_every_policy_is_somewhere_and_every_world_has_the_close_ones(self) -> None:
         cells = trials(FULL, frozen_of(FULL))
