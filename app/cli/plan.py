@@ -55,8 +55,8 @@ def plan(
     utilisation is worth, and where a hosted API is cheaper.
     """
     from app.cli.planning import document, tables
+    from app.errors import Infeasible, SimulationError
     from autoscaling.optimizer.advice import advise
-    from autoscaling.simulator.errors import Infeasible, SimulationError
 
     fleet, remarks = _fleet(profile, demand)
     if out is not None:
@@ -115,9 +115,9 @@ def _fleet(profile: Path, demand: Path | None) -> "tuple[FleetProfile, list[str]
 
 
 def _recorded(demand: Path) -> "tuple[Recorded, list[str]]":
+    from app.errors import SimulationError
     from autoscaling.optimizer.recorded import recorded_work
     from autoscaling.simulator.demand.own import read_demand
-    from autoscaling.simulator.errors import SimulationError
 
     try:
         with demand.open(encoding="utf-8-sig", newline="") as lines:

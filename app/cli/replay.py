@@ -113,7 +113,7 @@ def replay(
     from app.cli.replaying import inputs, run
     from app.cli.replaying.options import NotReplayable, Options
     from app.cli.replaying.policies import check_names
-    from autoscaling.simulator.errors import SimulationError
+    from app.errors import SimulationError
 
     if (demand is None) == (store is None):
         fail("Give a CSV file or --store, one of the two.")

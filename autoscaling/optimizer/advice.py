@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from app.errors import Infeasible
 from autoscaling.optimizer.candidates import Aim
 from autoscaling.optimizer.fleet_plan import FleetPlan
 from autoscaling.optimizer.frontier import MOST_LATENCIES, Frontier, frontier
@@ -12,7 +13,6 @@ from autoscaling.optimizer.hosted import HostedComparison, compare_hosted
 from autoscaling.optimizer.isolation_steps import STEPS, IsolationStep
 from autoscaling.optimizer.solving import cheapest
 from autoscaling.optimizer.terms import FleetProfile
-from autoscaling.simulator.errors import Infeasible
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from app.errors import Infeasible
 from autoscaling.optimizer.candidates import Aim, slowness, takes
 from autoscaling.optimizer.fleet_plan import FleetPlan
 from autoscaling.optimizer.isolation_steps import STEPS, IsolationStep
 from autoscaling.optimizer.solving import cheapest
 from autoscaling.optimizer.terms import FleetProfile
-from autoscaling.simulator.errors import Infeasible
 
 MOST_LATENCIES = 9
 _LOOSEST = 2.0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from app.errors import TraceInvalid
 from app.routing.size_class import SizeClass
 from autoscaling.demand.terms import Work
 from autoscaling.simulator.demand.own import RecordedWorkload
-from autoscaling.simulator.errors import TraceInvalid
 from autoscaling.simulator.terms import Floats, Ints
 
 BIN_S = 600.0

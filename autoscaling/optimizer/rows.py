@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csc_array
 
-from autoscaling.simulator.errors import SimulationError
+from app.errors import SimulationError
 
 _GAP = 1e-6
 _MOST_NODES = 100_000

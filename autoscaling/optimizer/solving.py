@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from app.errors import Infeasible
 from autoscaling.optimizer.candidates import Aim, why_none
 from autoscaling.optimizer.fleet_plan import FleetPlan
 from autoscaling.optimizer.program import FleetProgram, Limit
 from autoscaling.optimizer.terms import HOURS_A_MONTH, FleetProfile
-from autoscaling.simulator.errors import Infeasible
 
 
 def cheapest(profile: FleetProfile, aim: Aim | None = None) -> FleetPlan:

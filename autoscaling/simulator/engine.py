@@ -15,9 +15,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from app.errors import SimulationError
 from autoscaling.simulator import engine_kernel as kernel
 from autoscaling.simulator import engine_records as records
-from autoscaling.simulator.errors import SimulationError
 from autoscaling.simulator.histogram import Histogram
 from autoscaling.simulator.service_times import ServiceModel
 from autoscaling.simulator.terms import Requests, Slo

@@ -10,11 +10,11 @@ from math import log
 
 import numpy as np
 
+from app.errors import Infeasible, SimulationError
 from autoscaling.demand.terms import Work
 from autoscaling.needs import replicas_for
 from autoscaling.plan_terms import Capacity
 from autoscaling.simulator.engine import Engines
-from autoscaling.simulator.errors import Infeasible, SimulationError
 from autoscaling.simulator.service_times import ServiceModel
 from autoscaling.simulator.terms import Floats, Ints, Requests, Slo
 

@@ -23,7 +23,7 @@ from statistics import median
 
 import numpy as np
 
-from autoscaling.simulator.errors import SimulationError, TraceInvalid
+from app.errors import SimulationError, TraceInvalid
 from autoscaling.simulator.service_times import CHUNK_TOKENS, ServiceModel
 
 MOST_ROWS = 1_000_000

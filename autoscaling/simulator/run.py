@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from app.errors import PolicyFailed, SimulationError
 from autoscaling.demand.terms import Work
 from autoscaling.needs import replicas_for
 from autoscaling.plan_terms import Site
 from autoscaling.simulator.account import Account
 from autoscaling.simulator.engine import Engines, Loads, Tally
-from autoscaling.simulator.errors import PolicyFailed, SimulationError
 from autoscaling.simulator.fleet import Fleet
 from autoscaling.simulator.outcome import Outcome
 from autoscaling.simulator.policy import Observation, Policy, SiteView, WithStandby

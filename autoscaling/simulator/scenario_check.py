@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autoscaling.simulator.errors import SimulationError
+from app.errors import SimulationError
 from autoscaling.simulator.scenario import Scenario
 from autoscaling.simulator.terms import ON_DEMAND
 

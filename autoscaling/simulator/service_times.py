@@ -14,9 +14,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from app.errors import SimulationError
 from autoscaling.plan_terms import Capacity
 from autoscaling.simulator.engine_records import MOST_POINTS, MOST_SEQS
-from autoscaling.simulator.errors import SimulationError
 from autoscaling.simulator.terms import Floats, Ints, Slo
 
 MOST_WAITING = 65_536

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from autoscaling.simulator.errors import SimulationError
+from app.errors import SimulationError
 from benchmarks.autoscaling.arms import ARMS
 from benchmarks.autoscaling.borrowed import forecast_table, speed_of, tick_table
 from benchmarks.autoscaling.brackets import lines

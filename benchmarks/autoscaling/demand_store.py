@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from app.errors import SimulationError
 from autoscaling.plan_terms import Capacity
 from autoscaling.simulator.demand.lengths import Lengths, azure, mooncake
 from autoscaling.simulator.demand.servegen import ServeGenWorkload, client_rates
 from autoscaling.simulator.demand.windows import WINDOW_S, Stored
 from autoscaling.simulator.engine_profile import profile
-from autoscaling.simulator.errors import SimulationError
 from autoscaling.simulator.perf_tables import splitwise
 from autoscaling.simulator.service_times import ServiceModel
 from autoscaling.simulator.terms import Requests

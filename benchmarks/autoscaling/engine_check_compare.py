@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from autoscaling.simulator.errors import SimulationError
+from app.errors import SimulationError
 from autoscaling.simulator.histogram import Histogram
 from autoscaling.simulator.perf_tables import splitwise
 from autoscaling.simulator.service_times import ServiceModel

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from statistics import median
+from typing import TypeVar
 
 from benchmarks.autoscaling.arms import ARMS
 from benchmarks.autoscaling.brackets import Line, missing
@@ -16,6 +17,7 @@ from benchmarks.autoscaling.stages import Search, tunings
 from benchmarks.autoscaling.tuning import Frozen, Tried
 
 Told = Callable[[Run], None]
+T = TypeVar("T")
 
 
 class Failed(Exception):
@@ -88,13 +90,7 @@ class Player:
         while waiting or going:
             for search in waiting:
                 self._advance(search, going)
-            waiting = []
-            if going:
-                done, _ = wait(going, return_when=FIRST_COMPLETED)
-                for future in done:
-                    cell, search = going.pop(future)
-                    if self._take(cell, future):
-                        waiting.append(search)
+            waiting = self._landed(going)
         self._check()
         return {(one.tuning.world, one.tuning.arm): one.frozen() for one in searches}
 
@@ -116,14 +112,16 @@ class Player:
                 for cell in missing(line, self._log.get):
                     if cell not in taken:
                         going[self._submit(cell)] = (cell, line)
-            waiting = []
-            if going:
-                done, _ = wait(going, return_when=FIRST_COMPLETED)
-                for future in done:
-                    cell, line = going.pop(future)
-                    if self._take(cell, future):
-                        waiting.append(line)
+            waiting = self._landed(going)
         self._check()
+
+    def _landed(self, going: dict[Future[Run], tuple[Cell, T]]) -> list[T]:
+        """Waits for the next runs that end, and takes them; whose they are if they ended well."""
+        if not going:
+            return []
+        done, _ = wait(going, return_when=FIRST_COMPLETED)
+        ended = [(future, *going.pop(future)) for future in done]
+        return [whose for future, cell, whose in ended if self._take(cell, future)]
 
     def _advance(self, search: Search, going: dict[Future[Run], tuple[Cell, Search]]) -> None:
         """Tells a search what is known, as far as it asks, and has the rest played."""

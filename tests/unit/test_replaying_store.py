@@ -11,12 +11,11 @@ import pytest
 from app.admission.exchange import Account, Settlement
 from app.cli.replaying.demand import Kind
 from app.cli.replaying.store import read_store
-from app.errors import StoreUnavailable
+from app.errors import StoreUnavailable, TraceInvalid
 from app.store.database import Database
 from app.store.demand import requests_by_time
 from app.store.ledger import add_settlements
 from app.store.migrate import migrate
-from autoscaling.simulator.errors import TraceInvalid
 
 PUBLIC = Kind("public", "demo")
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from app.cli.replaying.supply import generated, read_trace, recorded
+from app.errors import TraceInvalid
 from autoscaling.plan_terms import Site
-from autoscaling.simulator.errors import TraceInvalid
 from autoscaling.simulator.terms import SpotSupply
 
 

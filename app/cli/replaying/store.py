@@ -9,13 +9,12 @@ import numpy as np
 
 from app.cli.replaying.demand import Demand, Kind
 from app.cli.replaying.options import BIN_S
-from app.errors import StoreUnavailable
+from app.errors import StoreUnavailable, TraceInvalid
 from app.store.database import Database
 from app.store.demand import requests_by_time
 from app.store.migrate import check_version
 from app.store.url import sqlite_file
 from autoscaling.simulator.demand.own import of_columns
-from autoscaling.simulator.errors import TraceInvalid
 from autoscaling.simulator.terms import Ints
 
 MOST_ROWS = 50_000_000

@@ -16,7 +16,7 @@ from datetime import datetime
 
 import numpy as np
 
-from autoscaling.simulator.errors import SimulationError, TraceInvalid
+from app.errors import SimulationError, TraceInvalid
 from autoscaling.simulator.terms import Ints
 
 MOST_TOKENS = 10_000_000

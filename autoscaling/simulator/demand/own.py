@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from app.errors import SimulationError, TraceInvalid
 from autoscaling.simulator.demand.lengths import MOST_TOKENS, Lengths
 from autoscaling.simulator.demand.own_notes import notes_of
 from autoscaling.simulator.demand.own_rows import COLUMNS, Rows, places_of
 from autoscaling.simulator.demand.windows import WINDOW_S, Stored
-from autoscaling.simulator.errors import SimulationError, TraceInvalid
 from autoscaling.simulator.terms import Floats, Ints, Requests
 
 LONGEST_S = 3 * 366 * 86_400.0

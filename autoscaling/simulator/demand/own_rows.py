@@ -5,9 +5,9 @@ from __future__ import annotations
 from array import array
 from typing import NamedTuple
 
+from app.errors import TraceInvalid
 from autoscaling.simulator.demand.lengths import tokens
 from autoscaling.simulator.demand.own_times import Times
-from autoscaling.simulator.errors import TraceInvalid
 
 COLUMNS = ("time", "tenant", "prompt_tokens", "output_tokens")
 """What the header must name, in any order; other columns are ignored."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from math import isfinite
 
-from autoscaling.simulator.errors import TraceInvalid
+from app.errors import TraceInvalid
 
 MOST_S = 1e11
 """Unix times from here on are not in seconds: this one is in the year 5138."""

@@ -28,10 +28,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from app.errors import SimulationError, TraceInvalid
 from autoscaling.simulator.demand.lengths import Lengths
 from autoscaling.simulator.demand.renewal import GAMMA, WEIBULL, places
 from autoscaling.simulator.demand.windows import WINDOW_S, check_index, seeded
-from autoscaling.simulator.errors import SimulationError, TraceInvalid
 from autoscaling.simulator.terms import Floats, Requests
 
 MOST_WINDOWS = 100_000

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from app.errors import SimulationError
 from autoscaling.simulator.demand.windows import gap_windows, seeded
-from autoscaling.simulator.errors import SimulationError
 from autoscaling.simulator.terms import Requests, Workload
 
 MOST_FACTOR = 100.0

@@ -7,8 +7,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from app.errors import SimulationError
 from autoscaling.plan_terms import Capacity
-from autoscaling.simulator.errors import SimulationError
 from autoscaling.simulator.terms import Floats, Past, Requests, Workload
 
 WINDOW_S = 600.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from autoscaling.simulator.errors import PolicyFailed
+from app.errors import PolicyFailed
 from autoscaling.simulator.terms import Floats
 
 Whole = NDArray[np.int64]

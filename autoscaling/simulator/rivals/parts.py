@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from app.errors import PolicyFailed
 from autoscaling.plan_terms import Capacity, Site
-from autoscaling.simulator.errors import PolicyFailed
 from autoscaling.simulator.policy import Observation
 from autoscaling.simulator.terms import ON_DEMAND, Floats, Past, Terms
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from autoscaling.simulator.errors import PolicyFailed
+from app.errors import PolicyFailed
 from autoscaling.simulator.policy import Observation
 from autoscaling.simulator.rivals.parts import OnDemand, Rival, checked_headroom, loads, whole
 from autoscaling.simulator.terms import Past, Terms

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from app.errors import SimulationError
 from autoscaling.plan_terms import Site
-from autoscaling.simulator.errors import SimulationError
 from autoscaling.simulator.terms import SpotSupply
 
 

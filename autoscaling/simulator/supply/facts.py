@@ -14,8 +14,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from app.errors import SimulationError
 from autoscaling.plan_terms import Site
-from autoscaling.simulator.errors import SimulationError
 from autoscaling.simulator.terms import Floats, Ints, SpotSupply
 
 Bools = NDArray[np.bool_]

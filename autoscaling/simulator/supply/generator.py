@@ -24,8 +24,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from app.errors import SimulationError
 from autoscaling.plan_terms import Site
-from autoscaling.simulator.errors import SimulationError
 from autoscaling.simulator.supply.refreshed import Kind, Stream, held
 from autoscaling.simulator.terms import Floats, Ints, SpotSupply
 

@@ -10,8 +10,8 @@ import json
 import math
 from collections.abc import Iterable
 
+from app.errors import SimulationError, TraceInvalid
 from autoscaling.plan_terms import Site
-from autoscaling.simulator.errors import SimulationError, TraceInvalid
 from autoscaling.simulator.supply.changes import rows
 from autoscaling.simulator.supply.named_span import NamedSpan, named_span
 from autoscaling.simulator.terms import SpotSupply

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autoscaling.simulator.errors import SimulationError
+from app.errors import SimulationError
 from autoscaling.simulator.terms import Requests, Slo
 from benchmarks.autoscaling import engine_check_compare as compare
 from benchmarks.autoscaling.engine_check_compare import Figures, Step

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.errors import Infeasible
 from autoscaling.demand.terms import Work
 from autoscaling.optimizer.candidates import Aim
 from autoscaling.optimizer.isolation_steps import HIGH, MAXIMUM, ONE_ZONE, STEPS
 from autoscaling.optimizer.solving import cheapest
 from autoscaling.optimizer.terms import Gpu, Offer
-from autoscaling.simulator.errors import Infeasible
 from tests.unit.optimizer.small_fleets import exhaustive, profile, stream
 
 PLENTY = (Gpu("a", Offer(2.0)), Gpu("h", Offer(5.0)))

@@ -1,9 +1,9 @@
 import pytest
 
+from app.errors import Infeasible
 from autoscaling.optimizer.candidates import Aim
 from autoscaling.optimizer.solving import cheapest
 from autoscaling.optimizer.terms import Gpu, Offer
-from autoscaling.simulator.errors import Infeasible
 from tests.unit.optimizer.small_fleets import profile, stream
 
 

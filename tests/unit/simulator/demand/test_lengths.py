@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
+from app.errors import SimulationError, TraceInvalid
 from autoscaling.simulator.demand.lengths import Lengths, azure, mooncake
-from autoscaling.simulator.errors import SimulationError, TraceInvalid
 
 AZURE = [
     "TIMESTAMP,ContextTokens,GeneratedTokens\r\n",

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from app.errors import SimulationError, TraceInvalid
 from autoscaling.simulator.demand.own import RecordedWorkload, of_columns, read_demand
 from autoscaling.simulator.demand.windows import gathered, past
-from autoscaling.simulator.errors import SimulationError, TraceInvalid
 
 HEADER = "time,tenant,prompt_tokens,output_tokens\n"
 T0 = 1_700_000_000  # 200 s after a multiple of 600.

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.errors import SimulationError, TraceInvalid
 from autoscaling.simulator.demand.lengths import Lengths
 from autoscaling.simulator.demand.renewal import GAMMA, WEIBULL
 from autoscaling.simulator.demand.servegen import ClientRates, ServeGenWorkload, client_rates
-from autoscaling.simulator.errors import SimulationError, TraceInvalid
 
 TABLE = [
     "0,14.015,1.0152,Gamma,0.970265,0.0735044\n",

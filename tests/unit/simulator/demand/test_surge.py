@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.errors import SimulationError
 from autoscaling.simulator.demand.surge import Surge
 from autoscaling.simulator.demand.windows import Stored, gap_windows, gathered
-from autoscaling.simulator.errors import SimulationError
 from autoscaling.simulator.terms import Requests
 
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.errors import SimulationError
 from autoscaling.plan_terms import Capacity
 from autoscaling.simulator.demand.windows import Stored, gap_windows, gathered, past, work
-from autoscaling.simulator.errors import SimulationError
 from autoscaling.simulator.terms import Requests
 
 ONE = Capacity(prefill_tps=100.0, decode_tps=10.0, measured=True)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from app.errors import SimulationError
 from autoscaling.simulator.engine import Engines
-from autoscaling.simulator.errors import SimulationError
 from autoscaling.simulator.terms import Requests
 from tests.unit.simulator.engine.models import SLO, engines, model, requests
 

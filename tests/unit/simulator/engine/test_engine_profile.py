@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from app.errors import Infeasible, SimulationError
 from autoscaling.demand.terms import Work
 from autoscaling.needs import replicas_for
 from autoscaling.plan_terms import Capacity
 from autoscaling.simulator.engine_profile import calibrated
-from autoscaling.simulator.errors import Infeasible, SimulationError
 from autoscaling.simulator.service_times import ServiceModel, profile
 from autoscaling.simulator.terms import Requests, Slo
 from tests.unit.simulator.engine.models import model

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from autoscaling.simulator.errors import SimulationError, TraceInvalid
+from app.errors import SimulationError, TraceInvalid
 from autoscaling.simulator.perf_tables import sageserve, splitwise
 
 HEADER = (

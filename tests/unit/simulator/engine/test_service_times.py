@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autoscaling.simulator.errors import SimulationError
+from app.errors import SimulationError
 from autoscaling.simulator.service_times import ServiceModel
 from autoscaling.simulator.terms import Slo
 from tests.unit.simulator.engine.models import engines, model, requests

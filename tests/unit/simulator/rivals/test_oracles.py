@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.errors import PolicyFailed
 from autoscaling.plan_terms import Site
-from autoscaling.simulator.errors import PolicyFailed
 from autoscaling.simulator.rivals.future_oracle import FutureOracle
 from autoscaling.simulator.rivals.instant_oracle import InstantOracle
 from autoscaling.simulator.rivals.lookahead import greatest_ahead, needed

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from autoscaling.simulator.errors import PolicyFailed
+from app.errors import PolicyFailed
 from autoscaling.simulator.rivals.static_peak import static_peak
 from autoscaling.simulator.terms import ON_DEMAND
 from tests.unit.simulator.rivals.seeing import past, seen, terms

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.errors import PolicyFailed, SimulationError
 from autoscaling.plan_terms import Site
-from autoscaling.simulator.errors import PolicyFailed, SimulationError
 from autoscaling.simulator.outcome import Outcome
 from autoscaling.simulator.policy import Observation
 from autoscaling.simulator.run import simulate

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from autoscaling.simulator.errors import SimulationError
+from app.errors import SimulationError
 from autoscaling.simulator.supply.disruptions import always, never, regional_loss
 from autoscaling.simulator.supply.generator import SITES, generate
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from app.errors import SimulationError
 from autoscaling.plan_terms import Site
-from autoscaling.simulator.errors import SimulationError
 from autoscaling.simulator.supply.disruptions import always, never
 from autoscaling.simulator.supply.facts import facts
 from autoscaling.simulator.terms import SpotSupply

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.errors import SimulationError
 from autoscaling.plan_terms import Site
-from autoscaling.simulator.errors import SimulationError
 from autoscaling.simulator.supply.facts import facts
 from autoscaling.simulator.supply.generator import (
     DEFAULTS,

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.errors import SimulationError, TraceInvalid
 from autoscaling.plan_terms import Site
-from autoscaling.simulator.errors import SimulationError, TraceInvalid
 from autoscaling.simulator.supply.changes import joined
 from autoscaling.simulator.supply.disruptions import always
 from autoscaling.simulator.supply.named_span import named_span
